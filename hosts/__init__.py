@@ -1,0 +1,1 @@
+"""A process that joins a lattice and runs components."""

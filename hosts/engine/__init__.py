@@ -1,0 +1,1 @@
+"""Compiles and runs components: the only package that knows wasmtime."""

@@ -1,0 +1,134 @@
+"""The desired state: a deployment and the workload that it describes, as the manifest says it.
+
+These are checked values: `lattice.model.manifest` is the only place that makes them from text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lattice.model.ids import DeploymentName
+from lattice.model.labels import Labels, Selector
+
+Route = Literal["auto", "local", "remote"]
+"""How a call through a link may travel; `auto` is local when the callee shares the host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one instance of a component or service may use; over a limit, the caller is told."""
+
+    memory_bytes: int = 256 * 1024 * 1024
+    deadline_s: float = 30.0
+    concurrency: int = 32  # calls that run at once in one replica
+    queue: int = 256  # calls that wait in one replica; one more is `overloaded`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """A stateless part: a fresh instance for each call."""
+
+    name: str
+    image: str  # `sha256:...`, or a path that `apply` uploads
+    limits: Limits = field(default_factory=Limits)
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    config: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """How a failed service comes back: after a backoff that doubles, at most `attempts` times.
+
+    The count of attempts starts again after the service ran for ten times the longest backoff.
+    """
+
+    backoff_min_s: float = 0.1
+    backoff_max_s: float = 30.0
+    attempts: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A part with a life and a state of its own: an actor, one call at a time, FIFO.
+
+    It sees `files` as read-only files under `/files/<name>`. When it exports a function `start`
+    (no parameters, at the root or in any exported interface), the replica is ready only after
+    `start` returned.
+    """
+
+    name: str
+    image: str
+    restart: Restart = field(default_factory=Restart)
+    limits: Limits = field(default_factory=Limits)
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    config: Mapping[str, str] = field(default_factory=dict[str, str])
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """Data that services start from, by digest (or a path that `apply` uploads)."""
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wire:
+    """`part`'s import `interface` is satisfied by the part `to` of the same workload."""
+
+    part: str
+    interface: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """Imports of `interface` are satisfied by another deployment's export."""
+
+    interface: str
+    to: DeploymentName
+    route: Route = "auto"
+    timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """Imports of `interface` are satisfied by a capability of the host."""
+
+    interface: str
+    name: str = "default"
+    config: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where replicas may run, and what each takes from its host."""
+
+    require_labels: tuple[Selector, ...] = ()
+    cpu_milli: int = 0  # thousandths of a core
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One named unit of desired state: a workload and how many replicas of it should run."""
+
+    name: DeploymentName
+    replicas: int = 1
+    labels: Labels = field(default_factory=dict)
+    components: tuple[Component, ...] = ()
+    services: tuple[Service, ...] = ()
+    files: tuple[File, ...] = ()
+    wiring: tuple[Wire, ...] = ()
+    expose: tuple[str, ...] | None = None  # None: every export that nobody inside imports
+    links: tuple[Link, ...] = ()
+    bindings: tuple[Binding, ...] = ()
+    placement: Placement = field(default_factory=Placement)
+
+    @property
+    def parts(self) -> tuple[Component | Service, ...]:
+        """Return components, then services, in the order of the manifest."""
+        return (*self.components, *self.services)

@@ -1,0 +1,86 @@
+"""What is known of a host: what it is (inventory) and what it does now (report)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lattice.model.ids import DeploymentName, HostId, ReplicaId
+from lattice.model.labels import Labels
+
+ReplicaState = Literal["starting", "running", "failed", "crash-loop", "stopping"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What a host can give in all to replicas."""
+
+    cpu_milli: int
+    memory_bytes: int
+    slots: int = 1000  # replicas; bounds the size of a target document and of a heartbeat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """A host's slow-changing facts: written when they change, purged when it leaves."""
+
+    host: HostId
+    boot: str  # new for every start of the process
+    name: str  # for people; need not be unique
+    labels: Labels
+    interfaces: tuple[str, ...]  # WIT interfaces that the host itself satisfies
+    capacity: Capacity
+    features: tuple[str, ...]  # `feature@n` of targets that this host understands
+    version: str
+    curve_key: str = ""  # public curve key, for sealing secrets to this host
+    is_cordoned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaReport:
+    """One replica as its host sees it."""
+
+    replica: ReplicaId
+    deployment: DeploymentName
+    generation: int
+    state: ReplicaState
+    reason: str = ""  # the host's own error text when failed or in a crash loop
+    restarts: int = 0
+    calls: int = 0  # answered since the replica started
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How busy a host is."""
+
+    cpu_milli: int = 0
+    memory_bytes: int = 0
+    calls_in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A version of a host's target: (incarnation of the control bucket, sequence in it).
+
+    Sequences compare only within one incarnation; another incarnation means that the bucket was
+    restored or made anew.
+    """
+
+    incarnation: str = ""
+    sequence: int = 0
+
+    def is_behind(self, other: Revision) -> bool:
+        """Tell whether a host at this revision should adopt the other one."""
+        return self.incarnation != other.incarnation or self.sequence < other.sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The state of a host in full, as its heartbeat carries it."""
+
+    host: HostId
+    boot: str
+    sequence: int  # grows by one with each heartbeat of one boot
+    adopted: Revision
+    replicas: tuple[ReplicaReport, ...] = ()
+    load: Load = field(default_factory=Load)

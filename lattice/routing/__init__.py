@@ -1,0 +1,1 @@
+"""Cores that choose where a call goes."""

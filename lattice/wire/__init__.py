@@ -1,0 +1,1 @@
+"""How values become bytes and names become subjects. No I/O."""

@@ -1,0 +1,109 @@
+"""Messages to bytes and back: MessagePack between the lattice's own parts, JSON when asked for.
+
+`msgpack` makes the bytes, `msgspec.convert` makes the types, so that a bad message is refused
+with the path of the bad field. Unknown fields are ignored; new fields have defaults.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+import msgpack
+import msgspec
+
+from lattice.errors import DecodeError
+
+JSON_TYPE = "application/json"
+"""The value of the header `Content-Type` that asks for JSON; the answer is then JSON too."""
+
+CONTENT_TYPE = "Content-Type"
+
+NESTING_MAX = 64
+"""Levels of maps and arrays in a message: far above what WIT values need, far below the stack."""
+
+T = TypeVar("T")
+
+
+def is_json(headers: object) -> bool:
+    """Tell whether a packet's headers ask for JSON (names and value compared without case)."""
+    if not isinstance(headers, dict) and not hasattr(headers, "items"):
+        return False
+    return any(
+        str(name).lower() == "content-type" and str(value).partition(";")[0].strip() == JSON_TYPE
+        for name, value in headers.items()
+    )
+
+
+def encode(value: object, *, as_json: bool = False) -> bytes:
+    """Return the bytes of a message: a dataclass, or plain maps, sequences and scalars."""
+    plain = msgspec.to_builtins(value, builtin_types=(bytes,))
+    if as_json:
+        return json.dumps(plain, separators=(",", ":"), default=_json_default).encode()
+    packed: bytes = msgpack.packb(plain, use_bin_type=True)
+    return packed
+
+
+def decode(body: bytes, *, as_json: bool = False) -> Any:
+    """Return the plain value that bytes hold.
+
+    Raises:
+        DecodeError: they are not MessagePack (or JSON), or nest deeper than `NESTING_MAX`.
+    """
+    try:
+        if as_json:
+            plain = json.loads(body)
+        else:
+            plain = msgpack.unpackb(body, raw=False, strict_map_key=False)
+    except (ValueError, msgpack.UnpackException, RecursionError) as exc:
+        form = "JSON" if as_json else "MessagePack"
+        raise DecodeError(
+            f"{len(body)} bytes are not {form}: {str(exc) or type(exc).__name__}"
+        ) from None
+    if _is_deep(plain):
+        raise DecodeError(f"message nests deeper than {NESTING_MAX} levels")
+    return plain
+
+
+def decode_as(cls: type[T], body: bytes, *, as_json: bool = False) -> T:
+    """Return a message of the given dataclass.
+
+    Raises:
+        DecodeError: as `decode`, or a field is missing or of another type; the path is named.
+    """
+    return convert(decode(body, as_json=as_json), cls)
+
+
+def convert(plain: object, cls: type[T]) -> T:
+    """Return plain values as the given dataclass.
+
+    Raises:
+        DecodeError: a field is missing or of another type; the path is named.
+    """
+    try:
+        return msgspec.convert(plain, cls)
+    except msgspec.ValidationError as exc:
+        raise DecodeError(f"not a valid {cls.__name__}: {exc}") from None
+
+
+def _is_deep(plain: object) -> bool:
+    level = [plain]
+    for _ in range(NESTING_MAX):
+        level = [
+            child
+            for value in level
+            if isinstance(value, dict | list)
+            for child in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _json_default(value: object) -> object:
+    if isinstance(value, bytes):
+        import base64
+
+        return {"base64": base64.b64encode(value).decode()}
+    message = f"{type(value).__name__} has no JSON form"
+    raise TypeError(message)

@@ -1,0 +1,142 @@
+"""The messages between the parts of a lattice: the only place where a field is added.
+
+Rules of change: new fields have defaults; no field is renamed, retyped or removed; a new meaning
+is a new message. Every message has a golden vector in tests/golden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lattice.model.host import Revision
+
+VERSION = 1
+"""`v` of every message made by this release."""
+
+HOPS_MAX = 16
+"""Calls in one chain of calls; the next one is refused as `conflict` with the chain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """One typed call. `args` are WIT values as `lattice.wire.values` writes them."""
+
+    op: str  # `<interface>#<function>`, `#<function>` at the root
+    args: list[Any] = field(default_factory=list[Any])
+    id: str = ""
+    deadline_ms: int = 30_000  # what is left for the caller, not a clock time
+    key: str | None = None  # deduplicates on the durable route; passed on elsewhere
+    attempt: int = 1
+    hops: int = 0
+    type: str = ""  # fingerprint of the function's type as the caller knows it; "" = unchecked
+    trace: str = ""  # W3C traceparent
+    caller: str = ""  # deployment (or client id) that calls
+    chain: list[str] = field(default_factory=list[str])  # deployments on the way, outermost first
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallReply:
+    """The answer to an `Invocation`: exactly one of `ok` and `err` is meaningful.
+
+    `ok` is a list of no or one value, so that "no result" differs from a nil result.
+    """
+
+    ok: list[Any] | None = None
+    err: dict[str, Any] | None = None
+    host: str = ""  # who ran it
+    generation: int = 0
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatAck:
+    """The active scheduler's answer to a `Report`."""
+
+    sequence: int  # of the report that is answered
+    required: Revision  # the target that the scheduler believes current for this host
+    lease_ms: int = 0  # the host's lease, from the sending of its report; 0 grants none
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetItem:
+    """`count` replicas of one generation of a deployment."""
+
+    deployment: str
+    generation: int
+    count: int
+    assignment: int = 0  # makes replica ids new for every assignment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What one host should run: a document under `target.<host>`.
+
+    `needs` lists `feature@n` that the host must understand; a host refuses a target whose needs
+    it does not know and keeps what it runs. The revision is (incarnation, sequence of the key).
+    """
+
+    epoch: int
+    incarnation: str = ""
+    needs: list[str] = field(default_factory=list[str])
+    items: list[TargetItem] = field(default_factory=list[TargetItem])
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The value of `leader`: who leads. It is renewed before `ttl_ms` ran out."""
+
+    holder: str
+    ttl_ms: int
+    renewals: int = 0
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """The value of `term`, written once for each leadership."""
+
+    holder: str
+    incarnation: str  # born with the bucket and handed from term to term
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartRecord:
+    """How one import of one part is satisfied (see `lattice.component.wiring`)."""
+
+    part: str
+    interface: str
+    by: str  # "part", "link", "capability"
+    to: str = ""  # the part or deployment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentRecord:
+    """The value of `desired.<name>` and of `history.<name>.<generation>`."""
+
+    name: str
+    generation: int
+    manifest: dict[str, Any]  # in the form `lattice.model.manifest` reads and writes
+    interfaces: list[str] = field(default_factory=list[str])  # that a host must offer
+    exposed: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    # exposed: interface -> function -> type fingerprint; "" is the root
+    submitted_by: str = ""
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What happened: the data of a CloudEvent (1.0, binary mode)."""
+
+    id: str
+    kind: str  # `host-joined`, `replica-running`, ...
+    source: str  # `/lattice/<name>/host/<id>` or `/lattice/<name>/scheduler/<id>`
+    entity: str  # the deployment, replica or host that it is about
+    time_s: float
+    data: Mapping[str, Any]
+    v: int = VERSION

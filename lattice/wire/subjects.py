@@ -1,0 +1,216 @@
+"""Every subject, bucket, stream and queue name of a lattice; no other module spells one.
+
+Tokens: bytes outside `[A-Za-z0-9-]` are written `_hh` in hex, so that any name becomes exactly one
+token and can be read back. Functions at the root of a component use the interface token `_`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from lattice.errors import InvalidError
+from lattice.model.wit import ROOT, interface_key
+
+ROOT_TOKEN = "_"
+"""Stands for "no interface": no escaped name is a lone underscore."""
+
+CALL_QUEUE = "inv"
+"""The queue group of hosts that answer `inv.<deployment>.>`; one member takes each call."""
+
+API_QUEUE = "api"
+"""The queue group of schedulers that answer `api.>`."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9-]")
+_ESCAPED = re.compile(r"_([0-9a-f]{2})")
+
+
+def token(text: str) -> str:
+    """Return the subject token of a name; `untoken` reads it back."""
+    return "".join(
+        chr(byte) if _PLAIN.match(chr(byte)) else f"_{byte:02x}" for byte in text.encode()
+    )
+
+
+def untoken(text: str) -> str:
+    """Return the name that a token stands for.
+
+    Raises:
+        InvalidError: the token is not one that `token` makes.
+    """
+    raw = bytearray()
+    position = 0
+    while position < len(text):
+        if text[position] == "_":
+            match = _ESCAPED.match(text, position)
+            if match is None:
+                raise InvalidError(f"{text!r} is not an escaped token at position {position}")
+            raw.append(int(match[1], 16))
+            position += 3
+        else:
+            raw += text[position].encode()
+            position += 1
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise InvalidError(f"{text!r} does not escape UTF-8") from None
+
+
+def interface_token(interface: str) -> str:
+    """Return the token of an interface: base and semver track, so that patch versions meet."""
+    return ROOT_TOKEN if interface == ROOT else token(interface_key(interface))
+
+
+@dataclass(frozen=True, slots=True)
+class CallTarget:
+    """What a call subject says: deployment, interface key (`""` for the root) and function.
+
+    `host` and `generation` are set when the caller chose the replica's host itself.
+    """
+
+    deployment: str
+    interface: str
+    function: str
+    host: str = ""
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one lattice."""
+
+    lattice: str
+
+    @property
+    def prefix(self) -> str:
+        """Return what all subjects of this lattice begin with."""
+        return f"lat.{token(self.lattice)}"
+
+    # --- requests -------------------------------------------------------------------------
+
+    def api(self, verb: str) -> str:
+        """Answered by any scheduler; `*` for all verbs."""
+        return f"{self.prefix}.api.{verb}"
+
+    def lead(self, verb: str) -> str:
+        """Answered by the active scheduler; `*` for all verbs."""
+        return f"{self.prefix}.lead.{verb}"
+
+    def ping(self) -> str:
+        """Answered by every host."""
+        return f"{self.prefix}.ctl.ping"
+
+    def host_control(self, host: str, verb: str) -> str:
+        """Answered by one host; `*` for all verbs."""
+        return f"{self.prefix}.ctl.host.{token(host)}.{verb}"
+
+    def heartbeat(self, host: str) -> str:
+        """A host's report, answered by the active scheduler; `*` for all hosts."""
+        return f"{self.prefix}.hb.{host if host == '*' else token(host)}"
+
+    def call(self, deployment: str, interface: str, function: str) -> str:
+        """A typed call to any ready replica, in the queue group `CALL_QUEUE`."""
+        return (
+            f"{self.prefix}.inv.{token(deployment)}.{interface_token(interface)}.{token(function)}"
+        )
+
+    def calls_of(self, deployment: str) -> str:
+        """All calls to a deployment, for its hosts to subscribe."""
+        return f"{self.prefix}.inv.{token(deployment)}.>"
+
+    def call_at(
+        self, host: str, deployment: str, generation: int, interface: str, function: str
+    ) -> str:
+        """A typed call to a replica on a host that the caller chose."""
+        return (
+            f"{self.prefix}.at.{token(host)}.{token(deployment)}.{generation}"
+            f".{interface_token(interface)}.{token(function)}"
+        )
+
+    def calls_at(self, host: str) -> str:
+        """All calls whose callers chose this host."""
+        return f"{self.prefix}.at.{token(host)}.>"
+
+    def parse_call(self, subject: str) -> CallTarget:
+        """Return what a subject of `call` or `call_at` names.
+
+        Raises:
+            InvalidError: it is neither.
+        """
+        tokens = subject.removeprefix(self.prefix + ".").split(".")
+        match tokens:
+            case ["inv", deployment, interface, function]:
+                return CallTarget(untoken(deployment), _interface(interface), untoken(function))
+            case ["at", host, deployment, generation, interface, function] if generation.isdigit():
+                return CallTarget(
+                    untoken(deployment),
+                    _interface(interface),
+                    untoken(function),
+                    untoken(host),
+                    int(generation),
+                )
+            case _:
+                raise InvalidError(f"{subject!r} is not the subject of a call")
+
+    # --- one-way --------------------------------------------------------------------------
+
+    def event(self, kind: str, entity: str) -> str:
+        """An event: `kind` is one token such as `host-joined`, `entity` any name."""
+        return f"{self.prefix}.evt.{token(kind)}.{token(entity)}"
+
+    def events(self) -> str:
+        """All events."""
+        return f"{self.prefix}.evt.>"
+
+    def log(self, deployment: str, host: str) -> str:
+        """Log lines of a deployment (`""`: of the host itself) on a host; `*` for any of either."""
+        left = deployment if deployment == "*" else (token(deployment) or ROOT_TOKEN)
+        return f"{self.prefix}.log.{left}.{host if host == '*' else token(host)}"
+
+    # --- stores ---------------------------------------------------------------------------
+
+    @property
+    def control_bucket(self) -> str:
+        """Desired state, targets, `leader` and `term`."""
+        return f"lat_{self.lattice}_ctl"
+
+    @property
+    def hosts_bucket(self) -> str:
+        """Inventories."""
+        return f"lat_{self.lattice}_hosts"
+
+    @property
+    def artifacts_bucket(self) -> str:
+        """Components, models and files by digest (an object store)."""
+        return f"lat_{self.lattice}_artifacts"
+
+    @property
+    def events_stream(self) -> str:
+        """The stream that keeps events."""
+        return f"LAT_{self.lattice}_EVENTS"
+
+
+LEADER = "leader"
+"""Control key: who leads now; renewed."""
+
+TERM = "term"
+"""Control key: written only at acquisition; its revision is the epoch and the fence."""
+
+
+def desired(deployment: str) -> str:
+    """Control key of a deployment's desired state."""
+    return f"desired.{deployment}"
+
+
+def history(deployment: str, generation: int) -> str:
+    """Control key of one generation of a deployment; never changed once written."""
+    return f"history.{deployment}.{generation}"
+
+
+def target(host: str) -> str:
+    """Control key of what a host should run."""
+    return f"target.{host}"
+
+
+def _interface(interface_or_root: str) -> str:
+    return ROOT if interface_or_root == ROOT_TOKEN else untoken(interface_or_root)
