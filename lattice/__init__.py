@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lattice.client import connect
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the value of any lazy attribute
+def __getattr__(name: str) -> Any:
     """Load `connect` at its first use."""
     if name == "connect":
         from lattice.client import connect

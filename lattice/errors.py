@@ -172,3 +172,13 @@ def _rebuild(cls: type[LatticeError], message: str, details: Mapping[str, object
         faults = details.get("faults")
         error.faults = tuple(map(str, faults)) if isinstance(faults, list | tuple) else ()
     return error
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """Return the first error inside an exception group, or the error itself.
+
+    Task groups wrap what their tasks raise; whoever asked wants the cause.
+    """
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

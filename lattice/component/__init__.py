@@ -1,1 +1,1 @@
-"""What a component binary says about itself: imports, exports, types. Nothing is compiled or run."""
+"""What a component binary says about itself, read without compiling or running anything."""

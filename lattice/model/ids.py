@@ -15,7 +15,7 @@ HostId = NewType("HostId", str)
 LatticeName = NewType("LatticeName", str)
 DeploymentName = NewType("DeploymentName", str)
 ReplicaId = NewType("ReplicaId", str)
-"""`<deployment>/<generation>/<host>/<ordinal>.<assignment>`: new for every assignment."""
+"""`<deployment>/<generation>/<host>/<assignment>.<ordinal>`: new for every assignment."""
 
 Digest = NewType("Digest", str)
 """`sha256:` and 64 lower-case hex digits."""
@@ -49,3 +49,19 @@ def digest_fault(text: str) -> str | None:
 def digest_hex(digest: Digest) -> str:
     """Return the 64 hex digits of a digest."""
     return digest.removeprefix("sha256:")
+
+
+HOST_SHORT_LENGTH = 12
+"""Characters that stand for a host in replica ids and tables: 55 random bits of its key."""
+
+
+def host_short(host: str) -> str:
+    """Return the short form of a host's id, for people and for replica ids."""
+    return host[:HOST_SHORT_LENGTH]
+
+
+def replica_id(
+    deployment: str, generation: int, host: str, assignment: int, ordinal: int
+) -> ReplicaId:
+    """Return the id of the `ordinal`-th replica of one assignment (see `ReplicaId`)."""
+    return ReplicaId(f"{deployment}/{generation}/{host_short(host)}/{assignment}.{ordinal}")

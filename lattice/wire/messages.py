@@ -38,6 +38,21 @@ class Invocation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """One hop of a call, for the call report: who was called, how, where, for how long."""
+
+    deployment: str
+    op: str
+    route: str  # "local" or "remote", as seen from the caller of this hop
+    host: str
+    took_us: int
+
+
+LEGS_MAX = 64
+"""Hops that a reply reports; later ones of a chatty guest are only counted by telemetry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallReply:
     """The answer to an `Invocation`: exactly one of `ok` and `err` is meaningful.
 
@@ -48,6 +63,7 @@ class CallReply:
     err: dict[str, Any] | None = None
     host: str = ""  # who ran it
     generation: int = 0
+    legs: list[Leg] = field(default_factory=list[Leg])  # calls made on the way, in order
     v: int = VERSION
 
 
@@ -69,6 +85,8 @@ class TargetItem:
     generation: int
     count: int
     assignment: int = 0  # makes replica ids new for every assignment
+    cpu_milli: int = 0  # that each replica reserves, so that whoever reads the target can count
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,16 +121,6 @@ class Term:
     holder: str
     incarnation: str  # born with the bucket and handed from term to term
     v: int = VERSION
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartRecord:
-    """How one import of one part is satisfied (see `lattice.component.wiring`)."""
-
-    part: str
-    interface: str
-    by: str  # "part", "link", "capability"
-    to: str = ""  # the part or deployment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

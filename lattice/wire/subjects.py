@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lattice.errors import InvalidError
 from lattice.model.wit import ROOT, interface_key
 
-ROOT_TOKEN = "_"
+ROOT_TOKEN = "_"  # noqa: S105 - a token of a subject, no secret
 """Stands for "no interface": no escaped name is a lone underscore."""
 
 CALL_QUEUE = "inv"
@@ -151,6 +151,20 @@ class Names:
                 )
             case _:
                 raise InvalidError(f"{subject!r} is not the subject of a call")
+
+    # --- families, for permissions ----------------------------------------------------------
+
+    def every_call(self) -> str:
+        """Match all of `call`."""
+        return f"{self.prefix}.inv.>"
+
+    def every_call_at(self) -> str:
+        """Match all of `call_at`, on any host."""
+        return f"{self.prefix}.at.>"
+
+    def every_control(self) -> str:
+        """Match `ping` and all of `host_control`, of any host."""
+        return f"{self.prefix}.ctl.>"
 
     # --- one-way --------------------------------------------------------------------------
 

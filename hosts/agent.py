@@ -1,0 +1,362 @@
+"""The shell of a host: joins a lattice, adopts its target, reports, and answers.
+
+The lifecycle core decides; this carries out, in one task group. What it promises: running work
+goes on while NATS or the scheduler is away; a target is adopted as soon as the watch or an ack
+tells of it; on a clean stop the running calls are finished and the inventory is withdrawn.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from uuid import uuid4
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from hosts import inventory
+from hosts.announcer import Announcer
+from hosts.artifacts import Artifacts
+from hosts.callees import ReadyReplicas
+from hosts.control import HostControl
+from hosts.endpoints import Endpoints
+from hosts.engine.base import Engine
+from hosts.invoker import Invoker
+from hosts.lifecycle import (
+    FEATURES,
+    Acked,
+    Announce,
+    Command,
+    Event,
+    HeartbeatDue,
+    Lifecycle,
+    ReadTarget,
+    ReportNow,
+    SendReport,
+    StartReplica,
+    StopReplica,
+    TargetSeen,
+    Ticked,
+)
+from hosts.logbook import Logbook
+from hosts.runner import DRAIN_S, Runner
+from hosts.workload import Workloads
+from lattice import __version__
+from lattice.bus.base import Connection, Entry
+from lattice.clock import Clock, SystemClock
+from lattice.errors import ConflictError, DecodeError, LatticeError, first_cause, from_wire
+from lattice.model.host import Capacity, Inventory, Load, Report, Revision
+from lattice.model.ids import HostId, host_short
+from lattice.wire.codec import convert, decode, decode_as, encode
+from lattice.wire.messages import HeartbeatAck, Target
+from lattice.wire.subjects import Names
+from lattice.wire.subjects import target as target_key
+
+HEARTBEAT_S = 2.0
+"""Pace of reports, +-10 %: three of them fit into the time after which a host is called lost."""
+
+HEARTBEAT_TIMEOUT_S = 1.5
+"""Wait for an ack: shorter than the pace, so that reports never pile up."""
+
+HEARTBEAT_JITTER = 0.1
+"""Share by which the pace varies, so that hosts started together do not report together."""
+
+REPORT_GAP_S = 0.05
+"""Least time between two reports: changes that come together travel together."""
+
+RETRY_S = 1.0
+"""Wait before a lost watch or a refused write is tried again."""
+
+INVENTORY_CHECK_S = 10.0
+"""How often the host looks whether its inventory still stands; it is written again if not."""
+
+LEAVE_S = 2.0
+"""Seconds that a stopping host spends on its last words to the lattice."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOptions:
+    """How a host presents itself and where it keeps its files."""
+
+    host: HostId
+    directory: Path
+    name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    capacity: Capacity | None = None
+    curve_key: str = ""
+    heartbeat_s: float = HEARTBEAT_S
+
+
+async def run_host(
+    connection: Connection,
+    options: HostOptions,
+    engine: Engine,
+    *,
+    clock: Clock | None = None,
+    task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a host until cancelled; "started" (with its id) when its inventory is written.
+
+    Cancelling is a clean stop: no new calls, running ones are finished within `DRAIN_S`, the
+    inventory is withdrawn within `LEAVE_S`. It also ends when asked to by `ctl.host.<host>.stop`.
+
+    Raises:
+        ConflictError: another process runs under the same key.
+        DeniedError: the identity lacks a permission that a host needs; the subject is named.
+    """
+    stop = anyio.Event()
+    agent = Agent(connection, options, engine, stop, clock or SystemClock())
+
+    async def run_shielded(*, task_status: TaskStatus[str]) -> None:
+        # The parts of the host must outlive the cancellation by as long as the leaving takes.
+        with anyio.CancelScope(shield=True):
+            await agent.run(task_status=task_status)
+        group.cancel_scope.cancel()
+
+    try:
+        async with anyio.create_task_group() as group:
+            try:
+                task_status.started(await group.start(run_shielded))
+                await anyio.sleep_forever()
+            finally:
+                stop.set()
+    except* LatticeError as failures:
+        raise first_cause(failures) from None
+
+
+class Agent:
+    """One host in one lattice."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        options: HostOptions,
+        engine: Engine,
+        stop: anyio.Event,
+        clock: Clock,
+    ) -> None:
+        self._connection = connection
+        self._options = options
+        self._stop = stop
+        self._clock = clock
+        self._names = names = Names(connection.lattice)
+        self._boot = boot = uuid4().hex
+        host = options.host
+        self._core = Lifecycle(host=host, boot=boot)
+        self._logbook = Logbook(host=host, names=names, clock=clock)
+        self._announcer = Announcer(connection.events, names, host=host, boot=boot, clock=clock)
+        ready = ReadyReplicas()
+        bus = connection.bus
+        self._endpoints = Endpoints(host=host, bus=bus, names=names, clock=clock, ready=ready)
+        self._runner = Runner(
+            workloads=Workloads(
+                control=connection.control,
+                artifacts=Artifacts(connection.artifacts, options.directory / "artifacts"),
+                engine=engine,
+            ),
+            invoker=Invoker(host=host, bus=bus, names=names, clock=clock, callees=ready),
+            endpoints=self._endpoints,
+            ready=ready,
+            logbook=self._logbook,
+            clock=clock,
+            feed=self._feed,
+        )
+        self._inventory = Inventory(
+            host=host,
+            boot=boot,
+            name=options.name or host_short(host),
+            labels=inventory.merged_labels(options.labels, inventory.machine_id()),
+            interfaces=engine.interfaces,
+            capacity=options.capacity or inventory.capacity(),
+            features=FEATURES,
+            version=__version__,
+            curve_key=options.curve_key,
+        )
+        self._control = HostControl(
+            bus=bus, names=names, logbook=self._logbook, clock=clock,
+            inventory=lambda: self._inventory, relabel=self._relabel, stop=stop.set,
+        )  # fmt: skip
+        self._report_wanted = anyio.Event()
+        self._random = random.Random(host)  # noqa: S311 - spreads load, guards nothing
+        self._group: TaskGroup
+        self._fault: LatticeError | None = None
+        self._is_led = True
+
+    async def run(self, *, task_status: TaskStatus[str]) -> None:
+        """See `run_host`."""
+        async with anyio.create_task_group() as group:
+            self._group = group
+            await self._write_inventory()
+            group.start_soon(self._logbook.publish, self._connection.bus)
+            group.start_soon(self._announcer.publish)
+            await group.start(self._control.run)
+            await group.start(self._endpoints.run)
+            self._say("host-started")
+            group.start_soon(self._watch_target)
+            group.start_soon(self._heartbeats)
+            group.start_soon(self._ticks)
+            group.start_soon(self._keep_inventory)
+            task_status.started(self._options.host)
+            await self._stop.wait()
+            if self._fault is None:
+                await self._leave()
+            group.cancel_scope.cancel()
+        if self._fault is not None:
+            raise self._fault
+
+    # --- decisions in, deeds out ----------------------------------------------------------
+
+    def _feed(self, event: Event) -> None:
+        commands = self._core.handle(self._clock.monotonic_s(), event)
+        self._core.check()
+        for command in commands:
+            self._carry_out(command)
+
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case StartReplica():
+                self._runner.start(self._group, command)
+            case StopReplica():
+                self._runner.stop(command)
+            case ReportNow():
+                self._report_wanted.set()
+            case ReadTarget():
+                self._group.start_soon(self._read_target)
+            case SendReport():
+                self._group.start_soon(self._send, command.report)
+            case Announce():
+                entity = command.replica or self._options.host
+                data = {"reason": command.reason} if command.reason else {}
+                self._announcer.announce(command.kind, entity, {"host": self._options.host, **data})
+
+    # --- target ---------------------------------------------------------------------------
+
+    async def _watch_target(self) -> None:
+        key = target_key(self._options.host)
+        while True:
+            try:
+                async with self._connection.control.watch(key) as entries:
+                    async for entry in entries:
+                        if isinstance(entry, Entry):
+                            self._see(entry)
+            except LatticeError as exc:
+                log.warning("watch of %s lost, trying again: %s", key, exc)
+            await anyio.sleep(RETRY_S)
+
+    async def _read_target(self) -> None:
+        try:
+            entry = await self._connection.control.get(target_key(self._options.host))
+        except LatticeError as exc:
+            log.info("target not read, the next heartbeat asks again: %s", exc)
+            return
+        if entry is not None:
+            self._see(entry)
+
+    def _see(self, entry: Entry) -> None:
+        if entry.value is None:
+            return  # Only the leader's documents count; a removed one says nothing.
+        try:
+            target = decode_as(Target, entry.value)
+        except DecodeError as exc:
+            log.warning("target at revision %d is malformed, kept the old one: %s",
+                      entry.revision, exc)  # fmt: skip
+            return
+        self._feed(TargetSeen(revision=Revision(target.incarnation, entry.revision), target=target))
+
+    # --- reports --------------------------------------------------------------------------
+
+    async def _heartbeats(self) -> None:
+        while True:
+            self._report_wanted = anyio.Event()
+            self._feed(
+                HeartbeatDue(
+                    load=Load(
+                        memory_bytes=inventory.resident_bytes(),
+                        calls_in_flight=self._runner.in_flight,
+                    ),
+                    calls=self._runner.calls(),
+                    restarts=self._runner.restarts(),
+                )
+            )
+            jitter = self._random.uniform(1 - HEARTBEAT_JITTER, 1 + HEARTBEAT_JITTER)
+            await anyio.sleep(REPORT_GAP_S)
+            with anyio.move_on_after(self._options.heartbeat_s * jitter - REPORT_GAP_S):
+                await self._report_wanted.wait()
+
+    async def _send(self, report: Report) -> None:
+        subject = self._names.heartbeat(self._options.host)
+        try:
+            packet = await self._connection.bus.request(
+                subject, encode(report), timeout_s=HEARTBEAT_TIMEOUT_S
+            )
+            reply = decode(packet.body)
+            if isinstance(reply, dict) and reply.get("err"):
+                raise from_wire(reply["err"])
+            ack = convert(reply.get("ok") if isinstance(reply, dict) else reply, HeartbeatAck)
+        except ConflictError as exc:
+            self._fault = exc
+            self._stop.set()
+        except LatticeError as exc:
+            if self._is_led:
+                log.warning("no scheduler took the report, running work goes on: %s", exc)
+            self._is_led = False
+        else:
+            self._is_led = True
+            self._feed(
+                Acked(sequence=ack.sequence, required=ack.required, lease_s=ack.lease_ms / 1000)
+            )
+
+    async def _ticks(self) -> None:
+        while True:
+            due_s = self._core.next_due_s()
+            now_s = self._clock.monotonic_s()
+            wait_s = RETRY_S if due_s is None else min(max(due_s - now_s, 0.01), RETRY_S)
+            await anyio.sleep(wait_s)
+            self._feed(Ticked())
+
+    # --- inventory ------------------------------------------------------------------------
+
+    async def _write_inventory(self) -> None:
+        await self._connection.hosts.put(self._options.host, encode(self._inventory))
+
+    async def _keep_inventory(self) -> None:
+        while True:
+            await anyio.sleep(INVENTORY_CHECK_S)
+            try:
+                if await self._connection.hosts.get(self._options.host) is None:
+                    await self._write_inventory()
+            except LatticeError as exc:
+                log.info("inventory not checked: %s", exc)
+
+    async def _relabel(self, labels: Mapping[str, str]) -> None:
+        self._inventory = replace(self._inventory, labels=labels)
+        await self._write_inventory()
+        self._say("host-labelled")
+
+    def _say(self, kind: str) -> None:
+        self._announcer.announce(
+            kind,
+            self._options.host,
+            {
+                "host": self._options.host,
+                "name": self._inventory.name,
+                "labels": dict(self._inventory.labels),
+                "boot": self._boot,
+            },
+        )
+
+    async def _leave(self) -> None:
+        with anyio.move_on_after(DRAIN_S):
+            await self._runner.stop_all()
+        self._say("host-stopped")
+        with anyio.move_on_after(LEAVE_S):
+            try:
+                await self._connection.hosts.delete(self._options.host)
+            except LatticeError as exc:
+                log.info("inventory not withdrawn: %s", exc)
+        await self._announcer.flushed(timeout_s=LEAVE_S)

@@ -1,0 +1,218 @@
+"""The part of wasmtime's C API that the engine calls, each prototype stated once.
+
+wasmtime-py (49) wraps no asynchronous call, no continuation and no store limit the way the engine
+needs them, and its wrappers cost more than the calls. All pointers here are plain integers. This
+module knows signatures, layouts and ownership; it holds no policy and no state.
+
+What the C API does not say, and the engine relies on (each has a test):
+
+1. Arguments of a call are only cloned: they may lie in memory that Python owns, and must stay
+   there until the call's future is gone.
+2. Results are written by Rust assignment, which drops the former value of the slot: a slot starts
+   zeroed, and is zeroed again after `val_delete`, else the next call frees it twice.
+3. What a host function writes as its result is dropped by Rust: it must come from Rust's
+   allocator. `val_clone` from a value in Python's memory makes exactly that.
+4. A host function's arguments are freed when its callback returns, although the header promises
+   more: they are read inside the callback.
+5. A host function's result slot lives until its continuation has said "done", and no longer than
+   the call's future.
+6. `err_out` of an asynchronous host function is a stack slot of the callback: a host function
+   cannot fail after it suspended. Whoever wants that drops the call's future.
+7. The waker behind a future is empty: nobody says when to poll. One polls once for each completed
+   host operation, and again after the guest yielded at an epoch.
+8. Callbacks run on the guest's own stack, which is small: a callback reads its arguments, notes
+   what to do, and returns.
+9. No store is touched while a future of it lives; dropping an unfinished future poisons the store.
+10. Invalid UTF-8, a surrogate as `char`, NULL with a size, and streams, futures and error contexts
+    inside values abort the process: `hosts.engine.values` refuses them before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from ctypes import c_bool, c_char_p, c_int, c_int64, c_size_t, c_uint64, c_void_p
+from typing import Any
+
+from wasmtime import _bindings, _ffi
+
+VAL_SIZE = 32
+"""Bytes of a `wasmtime_component_val_t`: kind (u8) at 0, payload at 8."""
+
+RECORD_ENTRY_SIZE = 48
+"""Bytes of a record's entry: length and address of the name, then the value."""
+
+INSTANCE_SIZE = ctypes.sizeof(_bindings.wasmtime_component_instance)
+FUNC_SIZE = ctypes.sizeof(_bindings.wasmtime_component_func)
+
+BYTES_HEADER = bytes.__basicsize__ - 1
+"""Offset of the content in a CPython `bytes` object (its `__basicsize__` counts the final NUL)."""
+
+
+def _function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+    """Return the named C function; it releases the interpreter lock while it runs."""
+    prototype = ctypes.CFUNCTYPE(result, *arguments)
+    return prototype((name, _ffi.dll))  # type: ignore[no-any-return]  # ctypes types it as Any
+
+
+# --- errors -------------------------------------------------------------------------------------
+error_new = _function("wasmtime_error_new", c_void_p, c_char_p)
+error_delete = _function("wasmtime_error_delete", None, c_void_p)
+error_message = _function("wasmtime_error_message", None, c_void_p, c_void_p)
+error_exit_status = _function("wasmtime_error_exit_status", c_bool, c_void_p, c_void_p)
+byte_vec_delete = _function("wasm_byte_vec_delete", None, c_void_p)
+
+# --- configuration and engine -------------------------------------------------------------------
+config_concurrency_support = _function(
+    "wasmtime_config_concurrency_support_set", None, c_void_p, c_bool
+)
+config_async_stack_size = _function(
+    "wasmtime_config_async_stack_size_set", None, c_void_p, c_size_t
+)
+engine_increment_epoch = _function("wasmtime_engine_increment_epoch", None, c_void_p)
+
+# --- store --------------------------------------------------------------------------------------
+store_new = _function("wasmtime_store_new", c_void_p, c_void_p, c_void_p, c_void_p)
+store_context = _function("wasmtime_store_context", c_void_p, c_void_p)
+store_delete = _function("wasmtime_store_delete", None, c_void_p)
+store_limiter = _function(
+    "wasmtime_store_limiter", None, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64
+)
+context_set_wasi = _function("wasmtime_context_set_wasi", c_void_p, c_void_p, c_void_p)
+context_set_epoch_deadline = _function(
+    "wasmtime_context_set_epoch_deadline", None, c_void_p, c_uint64
+)
+# Makes a guest yield at its epoch deadline instead of trapping, and sets the next deadline.
+context_epoch_yield = _function(
+    "wasmtime_context_epoch_deadline_async_yield_and_update", c_void_p, c_void_p, c_uint64
+)
+
+# --- WASI configuration (consumed by `context_set_wasi`) ----------------------------------------
+wasi_new = _function("wasi_config_new", c_void_p)
+wasi_delete = _function("wasi_config_delete", None, c_void_p)
+wasi_set_argv = _function("wasi_config_set_argv", c_bool, c_void_p, c_size_t, c_void_p)
+wasi_set_env = _function("wasi_config_set_env", c_bool, c_void_p, c_size_t, c_void_p, c_void_p)
+wasi_set_stdout_file = _function("wasi_config_set_stdout_file", c_bool, c_void_p, c_char_p)
+wasi_set_stderr_file = _function("wasi_config_set_stderr_file", c_bool, c_void_p, c_char_p)
+wasi_preopen_dir = _function(
+    "wasi_config_preopen_dir", c_bool, c_void_p, c_char_p, c_char_p, c_bool
+)
+
+# --- linker -------------------------------------------------------------------------------------
+linker_new = _function("wasmtime_component_linker_new", c_void_p, c_void_p)
+linker_delete = _function("wasmtime_component_linker_delete", None, c_void_p)
+linker_allow_shadowing = _function(
+    "wasmtime_component_linker_allow_shadowing", None, c_void_p, c_bool
+)
+linker_add_wasip2 = _function("wasmtime_component_linker_add_wasip2", c_void_p, c_void_p)
+linker_root = _function("wasmtime_component_linker_root", c_void_p, c_void_p)
+linker_instance_add_instance = _function(
+    "wasmtime_component_linker_instance_add_instance",
+    c_void_p, c_void_p, c_char_p, c_size_t, c_void_p,
+)  # fmt: skip
+linker_instance_delete = _function("wasmtime_component_linker_instance_delete", None, c_void_p)
+linker_instance_add_func_async = _function(
+    "wasmtime_component_linker_instance_add_func_async",
+    c_void_p, c_void_p, c_char_p, c_size_t, c_void_p, c_void_p, c_void_p,
+)  # fmt: skip
+linker_instantiate_async = _function(
+    "wasmtime_component_linker_instantiate_async",
+    c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p,
+)  # fmt: skip
+
+# --- calls --------------------------------------------------------------------------------------
+component_get_export_index = _function(
+    "wasmtime_component_get_export_index", c_void_p, c_void_p, c_void_p, c_char_p, c_size_t
+)
+export_index_delete = _function("wasmtime_component_export_index_delete", None, c_void_p)
+instance_get_func = _function(
+    "wasmtime_component_instance_get_func", c_bool, c_void_p, c_void_p, c_void_p, c_void_p
+)
+func_call_async = _function(
+    "wasmtime_component_func_call_async",
+    c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p,
+)  # fmt: skip
+call_future_poll = _function("wasmtime_call_future_poll", c_bool, c_void_p)
+call_future_delete = _function("wasmtime_call_future_delete", None, c_void_p)
+val_clone = _function("wasmtime_component_val_clone", None, c_void_p, c_void_p)
+val_delete = _function("wasmtime_component_val_delete", None, c_void_p)
+
+AsyncCallback = ctypes.CFUNCTYPE(
+    None,
+    c_void_p,  # env
+    c_void_p,  # context
+    c_void_p,  # function type
+    c_void_p,  # arguments
+    c_size_t,  # their number
+    c_void_p,  # results
+    c_size_t,  # their number
+    c_void_p,  # error out
+    c_void_p,  # continuation out: callback, env, finalizer
+)
+"""A host function. It must not raise: ctypes would print and go on with garbage."""
+
+Continuation = ctypes.CFUNCTYPE(c_bool, c_void_p)
+"""Asked at each poll whether a host function has completed; it has written the result then."""
+
+
+class _Vec(ctypes.Structure):
+    _fields_ = (("size", c_size_t), ("data", c_void_p))
+
+
+def pointer(managed: Any) -> int:
+    """Return the address behind one of wasmtime-py's objects (`Engine`, `Component`, `Config`)."""
+    address = ctypes.cast(managed.ptr(), c_void_p).value
+    assert address, f"{type(managed).__name__} has no address"
+    return address
+
+
+def callback_address(callback: Any) -> int:
+    """Return the address of a callback, to be written into C memory. The callback must live on."""
+    address = ctypes.cast(callback, c_void_p).value
+    assert address, "a callback has an address"
+    return address
+
+
+def address_of_bytes(value: bytes) -> int:
+    """Return where the content of a bytes object lies; the object must be kept alive meanwhile."""
+    return id(value) + BYTES_HEADER
+
+
+def take_error(error: int) -> tuple[str, int | None]:
+    """Return the message of an error and its exit status, if it is a guest's exit; frees it."""
+    message = _Vec()
+    status = c_int(0)
+    has_exited = error_exit_status(error, ctypes.addressof(status))
+    error_message(error, ctypes.addressof(message))
+    try:
+        text = ctypes.string_at(message.data, message.size).decode("utf-8", "replace")
+    finally:
+        byte_vec_delete(ctypes.addressof(message))
+        error_delete(error)
+    return text, status.value if has_exited else None
+
+
+def check_layout() -> None:
+    """Refuse a wasmtime or an interpreter whose memory layout differs from what the engine writes.
+
+    Raises:
+        RuntimeError: sizes differ, or `bytes` objects are not laid out as in CPython.
+    """
+    sizes = {
+        "wasmtime_component_val": VAL_SIZE,
+        "wasmtime_component_valrecord_entry": RECORD_ENTRY_SIZE,
+        "wasmtime_component_valmap_entry": 2 * VAL_SIZE,
+        "wasmtime_async_continuation_t": 24,
+    }
+    for name, size in sizes.items():
+        found = ctypes.sizeof(getattr(_bindings, name))
+        if found != size:
+            raise RuntimeError(f"{name} has {found} bytes, expected {size}: unsupported wasmtime")
+    if _bindings.wasmtime_component_val.of.offset != 8:
+        raise RuntimeError("a value's payload is not at offset 8: unsupported wasmtime")
+    probe = b"layout probe"
+    if ctypes.string_at(address_of_bytes(probe), len(probe)) != probe:
+        raise RuntimeError("bytes objects are not laid out as expected: CPython is needed")
+
+
+check_layout()

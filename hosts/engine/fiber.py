@@ -1,0 +1,152 @@
+"""Runs guests as fibers on the event loop: begin, poll, suspend, resume, drop.
+
+The task that calls a guest polls it, and carries out the host functions that the guest calls, in
+between: no task, thread or queue lies between a guest and its imports, and cancelling the task
+cancels what the guest waits for. A future that did not finish is dropped, which kills its store.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+
+import anyio
+
+from hosts.engine import ffi
+from hosts.engine.hostfn import Guest, HostFunctions
+from hosts.engine.turns import TICK_S, Ticker, Turns
+from lattice.errors import (
+    DeadlineExceededError,
+    GuestTrapError,
+    IncompatibleError,
+    InvalidError,
+)
+
+BACKTRACE_LINES_MAX = 40
+"""Lines of a trap's message that are kept: a stack overflow has tens of thousands of frames."""
+
+EPOCHS_FIRST = 2
+"""Epochs that a call may run before it first yields: at least one whole tick."""
+
+EPOCHS_LATER = 1
+"""Epochs that a guest may run after it yielded."""
+
+
+class Call:
+    """One asynchronous call in the C API: its future, and the slot for its error."""
+
+    __slots__ = ("_error", "future")
+
+    def __init__(self) -> None:
+        self._error = ctypes.c_void_p()
+        self.future: int | None = None
+
+    @property
+    def error_out(self) -> int:
+        """Return the address of the slot for the error."""
+        return ctypes.addressof(self._error)
+
+    def drop(self) -> None:
+        """Delete the future, finished or not. Idempotent."""
+        if self.future:
+            ffi.call_future_delete(self.future)
+        self.future = None
+
+    def take_error(self) -> tuple[str, int | None] | None:
+        """Return message and exit status of the error that ended the call; None if it succeeded."""
+        error, self._error.value = self._error.value, None
+        return ffi.take_error(error) if error else None
+
+
+class Fibers:
+    """Polls the guests of one engine, on one event loop."""
+
+    def __init__(self, functions: HostFunctions, ticker: Ticker) -> None:
+        self._functions = functions
+        self._ticker = ticker
+        self._turns = Turns()
+
+    async def run(self, guest: Guest, call: Call, *, deadline_s: float, what: str) -> None:
+        """Return when the call is over, whether it succeeded or trapped (`Call.take_error`).
+
+        Whatever is raised, cancellation included, leaves the future dropped and the guest's store
+        unfit for use.
+
+        Raises:
+            DeadlineExceededError: the call was not over within `deadline_s`.
+            Exception: what a host function raised, as it is.
+        """
+        try:
+            must_wait = self._turns.is_spent
+            if not must_wait and self._poll(guest, call):
+                return
+            with anyio.CancelScope(deadline=anyio.current_time() + deadline_s) as scope:
+                if must_wait:
+                    await self._turns.wait(is_woken=True)
+                    if self._poll(guest, call):
+                        return
+                await self._resume(guest, call)
+            if scope.cancelled_caught:
+                raise DeadlineExceededError(f"{what} did not return within {deadline_s:g} s")
+        finally:
+            call.drop()
+
+    async def _resume(self, guest: Guest, call: Call) -> None:
+        """Carry the guest on until its call is over."""
+        while True:
+            if guest.failure is not None:
+                failure, guest.failure = guest.failure, None
+                raise failure
+            if guest.pending is not None:
+                await _carry_out(guest)
+                if self._turns.is_spent:
+                    await self._turns.wait(is_woken=True)
+            else:
+                await self._turns.wait(is_woken=False)
+            if self._poll(guest, call):
+                return
+
+    def _poll(self, guest: Guest, call: Call) -> bool:
+        """Run the guest until it is over (True), suspends, or has used up its turn."""
+        started = time.perf_counter()
+        while True:
+            self._ticker.enter()
+            self._functions.current = guest
+            try:
+                is_over = bool(ffi.call_future_poll(call.future))
+            finally:
+                self._functions.current = None
+                self._ticker.leave()
+            if is_over or guest.pending is not None or guest.failure is not None:
+                return is_over and guest.failure is None
+            # It yielded. Epochs also pass while a guest is suspended: it is not charged for those.
+            if time.perf_counter() - started >= TICK_S / 2:
+                self._turns.spend()
+                return False
+
+
+async def _carry_out(guest: Guest) -> None:
+    """Call the host function that the guest waits for, and lower its result."""
+    pending = guest.pending
+    assert pending is not None, "the guest waits for a host function"
+    imported = pending.imported
+    result = await guest.imports[imported.interface](
+        imported.interface, imported.function, pending.args
+    )
+    try:
+        pending.complete(imported.codec.lower_result(result))
+    except InvalidError as error:
+        raise IncompatibleError(f"an import was answered wrongly: {error.message}") from None
+
+
+def trap(message: str, exit_status: int | None, what: str) -> GuestTrapError:
+    """Return the error for a guest that trapped or exited, with its backtrace truncated."""
+    if exit_status is not None:
+        return GuestTrapError(f"{what} exited with status {exit_status}", exit_status=exit_status)
+    lines = message.splitlines()
+    if len(lines) > BACKTRACE_LINES_MAX:
+        # The cause stands at the end, the innermost frames at the beginning.
+        half = BACKTRACE_LINES_MAX // 2
+        left_out = f"    ... {len(lines) - 2 * half} lines left out ..."
+        lines = [*lines[:half], left_out, *lines[-half:]]
+    return GuestTrapError(f"{what} trapped: " + "\n".join(lines))

@@ -1,0 +1,165 @@
+"""A running replica: the programs of a workload, its services, and the calls between them.
+
+The stateless components run as one composed program, with a fresh instance for each call; every
+service is an actor. Imports are satisfied as `lattice.component.wiring` resolved them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import TaskStatus
+
+from hosts.actor import ServiceActor
+from hosts.engine.base import HostImport, World
+from hosts.gate import Gate
+from hosts.invoker import CallContext, Invoker
+from hosts.workload import Prepared
+from lattice.clock import Clock
+from lattice.component.types import Function
+from lattice.component.wiring import COMPOSED, Connection
+from lattice.model.deployment import Component, Service
+from lattice.model.ids import ReplicaId
+
+LogLine = Callable[[str, str], None]
+"""Takes (level, line) of a guest's output."""
+
+
+class Replica:
+    """One replica on this host. `run` keeps it alive; `call` uses it while it is ready."""
+
+    def __init__(
+        self,
+        replica: ReplicaId,
+        prepared: Prepared,
+        *,
+        invoker: Invoker,
+        clock: Clock,
+        log: LogLine,
+    ) -> None:
+        self.id = replica
+        self.deployment = str(prepared.deployment.name)
+        self.generation = prepared.generation
+        self.calls = 0
+        self._prepared = prepared
+        self._invoker = invoker
+        self._clock = clock
+        self._log = log
+        limits = prepared.composed_limits
+        self._deadline_s = limits.deadline_s
+        self._gate = Gate(f"replica {replica}", concurrency=limits.concurrency, queue=limits.queue)
+        self._actors = {
+            service.name: ServiceActor(
+                service,
+                prepared.programs[service.name],
+                owner=replica,
+                imports_for=lambda context, name=service.name: self._imports(name, context),
+                world=self._world(service, prepared.files_of(service)),
+                clock=clock,
+            )
+            for service in prepared.deployment.services
+        }
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many calls run or wait in this replica."""
+        return self._gate.in_flight + sum(a.in_flight for a in self._actors.values())
+
+    @property
+    def restarts(self) -> int:
+        """Return how often services of this replica were started again."""
+        return sum(actor.restarts for actor in self._actors.values())
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Keep the services alive until cancelled; "started" when all are ready for calls.
+
+        Raises:
+            LatticeError: a service could not start, or failed too often.
+        """
+        async with anyio.create_task_group() as group:
+            for actor in self._prepared.start_order(self._actors):
+                await group.start(actor.run)
+            task_status.started()
+            await anyio.sleep_forever()
+
+    def lookup(self, interface: str, function: str) -> tuple[str, Function]:
+        """Return the exact name of an exposed interface, and the type of a function in it.
+
+        Raises:
+            NotFoundError: it is not exposed; what is, is listed.
+        """
+        return self._prepared.lookup(interface, function)
+
+    async def call(
+        self, interface: str, function: str, args: Sequence[Any], context: CallContext
+    ) -> Any:
+        """Return the result of an exposed function, called from outside the workload.
+
+        Raises:
+            LatticeError: as `hosts.engine.base.Instance.call`, and the limits of the replica.
+        """
+        self.calls += 1
+        chained = context.within(self.deployment)
+        program = self._prepared.program_of(interface)
+        return await self._call_program(program, interface, function, args, chained)
+
+    async def drained(self) -> None:
+        """Return when no call runs in the stateless part."""
+        await self._gate.drained()
+
+    async def _call_program(
+        self,
+        program: str,
+        interface: str,
+        function: str,
+        args: Sequence[Any],
+        context: CallContext,
+    ) -> Any:
+        actor = self._actors.get(program)
+        if actor is not None:
+            return await actor.call(interface, function, args, context)
+        now_s = self._clock.monotonic_s()
+        async with self._gate.entry(deadline_s=context.left_s(now_s)):
+            left_s = min(context.left_s(self._clock.monotonic_s()), self._deadline_s)
+            instance = await self._prepared.programs[COMPOSED].instantiate(
+                self._imports(COMPOSED, lambda: context), self._composed_world()
+            )
+            try:
+                return await instance.call(interface, function, args, deadline_s=left_s)
+            finally:
+                instance.close()
+
+    def _imports(
+        self, program: str, context: Callable[[], CallContext]
+    ) -> Mapping[str, HostImport]:
+        """Return the imports of an instance of a program, keyed by the names it imports."""
+        return {
+            connection.interface: self._import(connection, context)
+            for connection in self._prepared.resolution.connections
+            if connection.program == program
+        }
+
+    def _import(self, connection: Connection, context: Callable[[], CallContext]) -> HostImport:
+        async def call(_interface: str, function: str, args: Sequence[Any]) -> Any:
+            if connection.link is not None:
+                return await self._invoker.call(connection.link, function, args, context())
+            return await self._call_program(
+                connection.to, connection.to_interface, function, args, context()
+            )
+
+        return call
+
+    def _composed_world(self) -> World:
+        return World()
+
+    def _world(self, part: Component | Service, files: Mapping[str, Path]) -> World:
+        return World(
+            env=part.env,
+            config=part.config,
+            files=files,
+            memory_bytes_max=part.limits.memory_bytes,
+            log=self._log,
+        )

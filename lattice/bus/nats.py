@@ -1,0 +1,111 @@
+"""The bus over NATS: see `Bus`, held to it by tests/contract.
+
+It adds no meaning to what NATS does: at most once, and nothing is kept while the connection is
+down. The connection itself is `lattice.bus.nats_link`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import anyio
+
+from lattice.bus.base import ConnectionState, Handler, Packet
+from lattice.bus.mailbox import Mailbox
+from lattice.bus.nats_link import PENDING_MAX, NatsLink, is_no_responders
+from lattice.bus.serving import answer_requests
+
+REPLIES_MAX = 65_536
+"""Replies that wait for one `request_many`: as many hosts as a lattice may have."""
+
+
+class NatsBus:
+    """See `Bus`."""
+
+    def __init__(self, link: NatsLink) -> None:
+        self._link = link
+
+    @property
+    def state(self) -> ConnectionState:
+        """See `Bus.state`."""
+        return self._link.state
+
+    async def publish(
+        self, subject: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """See `Bus.publish`. A refusal by the server comes later and is logged."""
+        await self._link.send(subject, body, headers=headers)
+
+    async def request(
+        self,
+        subject: str,
+        body: bytes = b"",
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> Packet:
+        """See `Bus.request`."""
+        return await self._link.ask(
+            subject, body, timeout_s=timeout_s, headers=headers, ends_with_connection=False
+        )
+
+    async def request_many(
+        self, subject: str, body: bytes = b"", *, timeout_s: float
+    ) -> AsyncIterator[Packet]:
+        """See `Bus.request_many`."""
+        end_s = anyio.current_time() + timeout_s
+        replies: Mailbox[Packet] = Mailbox(f"replies on {subject}", limit=REPLIES_MAX)
+        with self._link.inbox.expect(replies, subject) as address:
+            await self._link.send(subject, body, reply_to=address)
+            while True:
+                reply = None
+                with anyio.CancelScope(deadline=end_s):
+                    reply = await anext(replies)
+                if reply is None or is_no_responders(reply):
+                    return
+                yield reply
+
+    @asynccontextmanager
+    async def subscribe(
+        self, subject: str, *, queue: str = "", pending_max: int = 1024
+    ) -> AsyncIterator[Mailbox[Packet]]:
+        """See `Bus.subscribe`.
+
+        Raises:
+            DeniedError: this identity may not subscribe to it.
+        """
+        mailbox: Mailbox[Packet] = Mailbox(f"subscription to {subject}", limit=pending_max)
+        subscription = await self._link.attach(subject, queue, mailbox)
+        try:
+            yield mailbox
+        finally:
+            mailbox.close()
+            with anyio.CancelScope(shield=True):
+                await self._link.detach(subscription)
+
+    @asynccontextmanager
+    async def serve(
+        self, subject: str, handler: Handler, *, queue: str = "", concurrency: int = 64
+    ) -> AsyncIterator[None]:
+        """See `Bus.serve`.
+
+        Raises:
+            DeniedError: this identity may not subscribe to it.
+        """
+        mailbox: Mailbox[Packet] = Mailbox(f"requests to {subject}", limit=PENDING_MAX)
+        subscription = await self._link.attach(subject, queue, mailbox)
+
+        async def stop() -> None:
+            await self._link.drain(subscription)
+            mailbox.finish()
+
+        async with answer_requests(mailbox, stop, self._reply, handler, concurrency=concurrency):
+            yield
+
+    async def flush(self) -> None:
+        """See `Bus.flush`."""
+        await self._link.flush()
+
+    async def _reply(self, packet: Packet) -> None:
+        await self._link.send(packet.subject, packet.body, headers=packet.headers)

@@ -1,0 +1,53 @@
+"""nats-py's client with the habits mended that a long-lived lattice process cannot live with.
+
+Only what needs nats-py's inside is here; each method says which habit it mends. The rest of the
+bus uses the public interface of nats-py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from nats import errors
+from nats.aio.client import Client
+
+
+class NatsClient(Client):
+    """One connection; `requires_tls` is set before connecting."""
+
+    requires_tls = False
+
+    async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
+        """Send what is buffered before a ping that somebody waits for.
+
+        nats-py writes the ping past its own buffer, so that the answer says nothing about the
+        messages and subscriptions before it. The keep-alive ping (no future) must not wait: it
+        is what notices a peer that takes no bytes.
+        """
+        if future is not None:
+            await self._flush_pending(force_flush=True)
+        await super()._send_ping(future)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """Refuse a server without TLS before any credentials are sent to it.
+
+        nats-py goes on in plain text when the server offers no TLS, whatever the caller asked.
+        """
+        if initial_connection and self.requires_tls and not info.get("tls_required"):
+            raise errors.SecureConnWantedError
+        await super()._process_info(info, initial_connection)
+
+    async def _process_err(self, err_msg: str) -> None:
+        """Reconnect after an error for which the server closes the connection.
+
+        nats-py closes the client for ever, on any error but a permission's, also on one that
+        passes, such as a reload of the server's users or too many connections.
+        """
+        if "permissions violation" in err_msg or "stale connection" in err_msg:
+            await super()._process_err(err_msg)
+            return
+        text = err_msg.strip("'")
+        error = errors.Error(f"nats: {text}")
+        await self._error_cb(error)
+        await self._process_op_err(error)

@@ -1,0 +1,200 @@
+"""What each role may publish and subscribe to: the least that its work needs. Pure.
+
+Three ways around a server's permissions shaped this table:
+
+1. `allow_responses` lets a responder publish to *any* reply subject, which the asker chooses, so
+   a host could ask itself and answer into `leader`. It is not used. Instead inboxes begin with
+   `_INBOX.<identity>`, each identity subscribes to its own only, and those who answer may publish
+   to `_INBOX.>`, whose last tokens are random and seen by nobody else.
+2. A read of a stream by sequence, and a consumer without a filter in its subject, show the whole
+   stream. Roles that read only some keys get the forms that carry the key in the subject.
+3. The server itself answers wherever a request's reply subject says. An authenticated peer can so
+   make it store an acknowledgement, never bytes of its choice, under a key that it may not write.
+   Readers of `leader` and `term` must therefore take what they cannot decode for absent. Only
+   separate accounts would close this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+from lattice.wire import subjects
+from lattice.wire.subjects import Names
+
+Role = Literal["host", "scheduler", "client", "operator"]
+
+ROLES: tuple[Role, ...] = ("host", "scheduler", "client", "operator")
+
+INBOXES = "_INBOX.>"
+"""Where replies go."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permissions:
+    """Subjects that one user may publish to and subscribe to; everything else is refused.
+
+    A subscription of the form `subject queue` is allowed only as a member of that queue group.
+    """
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+def inbox_prefix(identity: str) -> str:
+    """Return what the reply subjects of one identity (a public nkey) begin with."""
+    return f"_INBOX.{identity}"
+
+
+def role_permissions(role: Role, names: Names, identity: str) -> Permissions:
+    """Return the permissions of one user: its role in one lattice and its public nkey."""
+    match role:
+        case "host":
+            granted = _host(names, identity)
+        case "scheduler":
+            granted = _scheduler(names)
+        case "client":
+            granted = _client(names)
+        case "operator":
+            granted = _operator(names)
+        case _:
+            assert_never(role)
+    return Permissions(
+        publish=granted.publish,
+        subscribe=(*granted.subscribe, f"{inbox_prefix(identity)}.>"),
+    )
+
+
+def _host(names: Names, host: str) -> Permissions:
+    control = names.control_bucket
+    return Permissions(
+        publish=(
+            names.heartbeat(host),
+            names.events(),
+            names.log("*", host),
+            names.every_call(),
+            names.every_call_at(),
+            names.lead("wake"),
+            INBOXES,
+            *_key_write(names.hosts_bucket, host),
+            *_key_read(control, subjects.target(host)),
+            *_key_read(control, "history.>"),
+            *_key_read(control, subjects.TERM),
+            *_object_read(names.artifacts_bucket),
+        ),
+        subscribe=(
+            names.ping(),
+            names.host_control(host, ">"),
+            names.calls_at(host),
+            f"{names.every_call()} {subjects.CALL_QUEUE}",
+        ),
+    )
+
+
+def _scheduler(names: Names) -> Permissions:
+    streams = (
+        _kv(names.control_bucket),
+        _kv(names.hosts_bucket),
+        _objects(names.artifacts_bucket),
+        names.events_stream,
+    )
+    return Permissions(
+        publish=(
+            names.every_control(),
+            names.events(),
+            names.log("*", "*"),
+            INBOXES,
+            "$JS.API.INFO",
+            *_key_write(names.control_bucket, ">"),
+            *_key_write(names.hosts_bucket, ">"),
+            f"$O.{names.artifacts_bucket}.>",
+            *(subject for stream in streams for subject in _whole_stream(stream)),
+        ),
+        subscribe=(names.api(">"), names.lead(">"), names.heartbeat("*"), names.events()),
+    )
+
+
+def _client(names: Names) -> Permissions:
+    return Permissions(
+        publish=(
+            names.every_call(),
+            names.every_call_at(),
+            names.api("get"),
+            names.api("list"),
+            *_stream_read(names.events_stream, names.events()),
+        ),
+        subscribe=(names.events(), names.log("*", "*")),
+    )
+
+
+def _operator(names: Names) -> Permissions:
+    client = _client(names)
+    readable = (names.control_bucket, names.hosts_bucket)
+    return Permissions(
+        publish=(
+            *client.publish,
+            names.api(">"),
+            names.lead(">"),
+            names.every_control(),
+            "$JS.API.INFO",
+            *(subject for bucket in readable for subject in _key_read(bucket, ">")),
+            *_object_read(names.artifacts_bucket),
+            f"$O.{names.artifacts_bucket}.>",
+        ),
+        subscribe=client.subscribe,
+    )
+
+
+def _kv(bucket: str) -> str:
+    """Return the stream behind a bucket (NATS ADR-8)."""
+    return f"KV_{bucket}"
+
+
+def _objects(bucket: str) -> str:
+    """Return the stream behind an object store (NATS ADR-20)."""
+    return f"OBJ_{bucket}"
+
+
+def _key_write(bucket: str, key: str) -> tuple[str, ...]:
+    return (f"$KV.{bucket}.{key}",)
+
+
+def _key_read(bucket: str, key: str) -> tuple[str, ...]:
+    return _stream_read(_kv(bucket), f"$KV.{bucket}.{key}")
+
+
+def _stream_read(stream: str, subject: str) -> tuple[str, ...]:
+    """Return what reading one subject of a stream needs: the last message, and a consumer."""
+    return (
+        f"$JS.API.STREAM.INFO.{stream}",
+        f"$JS.API.DIRECT.GET.{stream}.{subject}",
+        f"$JS.API.CONSUMER.CREATE.{stream}.*.{subject}",
+        *_consumer_use(stream),
+    )
+
+
+def _consumer_use(stream: str) -> tuple[str, ...]:
+    return (
+        f"$JS.API.CONSUMER.INFO.{stream}.*",
+        f"$JS.API.CONSUMER.DELETE.{stream}.*",
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
+        f"$JS.ACK.{stream}.>",
+        f"$JS.FC.{stream}.>",
+    )
+
+
+def _object_read(bucket: str) -> tuple[str, ...]:
+    return _stream_read(_objects(bucket), f"$O.{bucket}.>")
+
+
+def _whole_stream(stream: str) -> tuple[str, ...]:
+    """Return what creating, changing, reading and clearing one stream needs."""
+    return (
+        f"$JS.API.STREAM.*.{stream}",
+        f"$JS.API.STREAM.MSG.*.{stream}",
+        f"$JS.API.DIRECT.GET.{stream}",
+        f"$JS.API.DIRECT.GET.{stream}.>",
+        f"$JS.API.CONSUMER.CREATE.{stream}",
+        f"$JS.API.CONSUMER.CREATE.{stream}.>",
+        *_consumer_use(stream),
+    )

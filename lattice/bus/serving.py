@@ -1,0 +1,185 @@
+"""The answering side of requests, the same over every bus: limits, errors and draining.
+
+`Bus.serve` of each implementation is a subscription plus `answer_requests`. It knows nothing of
+where requests come from and nothing of what handlers do.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.abc
+
+from lattice.bus.base import DRAIN_S, Handler, Packet
+from lattice.errors import (
+    DeadlineExceededError,
+    InternalError,
+    InvalidError,
+    LatticeError,
+    NoRouteError,
+    OverloadedError,
+)
+from lattice.wire import codec
+
+WAITING_PER_RUNNING = 4
+"""Requests that wait for each handler that may run: more would only wait out their deadlines."""
+
+RETRY_AFTER_MS = 100
+"""Advice to an asker that is turned away: about the time in which a full queue moves."""
+
+REPLY_S = 1.0
+"""Seconds for the last answers of a closing server to leave: publishing hardly ever waits."""
+
+_log = logging.getLogger(__name__)
+
+Reply = Callable[[Packet], Awaitable[None]]
+"""Sends a packet to its own subject."""
+
+
+@asynccontextmanager
+async def answer_requests(
+    requests: AsyncIterator[Packet],
+    stop: Callable[[], Awaitable[None]],
+    reply: Reply,
+    handler: Handler,
+    *,
+    concurrency: int,
+) -> AsyncIterator[None]:
+    """Answer each of `requests` with what `handler` returns, while the context lasts.
+
+    `stop` ends the intake and with it `requests`; it is called once, on the way out.
+    """
+    server = _Server(reply, handler, concurrency)
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.take, requests, tasks)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - raised again below, outside the task group,
+            failure = error  # which would wrap the caller's own error into a group
+        finally:
+            with anyio.CancelScope(shield=True):
+                await stop()
+                with anyio.move_on_after(DRAIN_S):
+                    await server.idle()
+                tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+class _Server:
+    def __init__(self, reply: Reply, handler: Handler, concurrency: int) -> None:
+        self._reply = reply
+        self._handler = handler
+        self._concurrency = concurrency
+        self._running = 0
+        self._waiting: deque[Packet] = deque()
+        self._is_intake_over = False
+        self._changed = anyio.Event()
+
+    async def take(self, requests: AsyncIterator[Packet], tasks: anyio.abc.TaskGroup) -> None:
+        """Start, queue or refuse each request, in the order of arrival."""
+        try:
+            async for packet in requests:
+                if self._running < self._concurrency:
+                    self._running += 1
+                    tasks.start_soon(self._work, packet)
+                elif len(self._waiting) < self._concurrency * WAITING_PER_RUNNING:
+                    self._waiting.append(packet)
+                else:
+                    await self._refuse(packet, "all handlers are busy and the queue is full")
+        finally:
+            self._is_intake_over = True
+            self._changed.set()
+
+    async def idle(self) -> None:
+        """Return when the intake is over and every request taken has been answered."""
+        while self._running or self._waiting or not self._is_intake_over:
+            self._changed = anyio.Event()
+            await self._changed.wait()
+
+    async def _work(self, packet: Packet) -> None:
+        """Answer a request, then those that wait, so that no task is made for a queued one."""
+        try:
+            await self._answer(packet)
+            while self._waiting:
+                await self._answer(self._waiting.popleft())
+        finally:
+            self._running -= 1
+            self._changed.set()
+            if not self._running:
+                await self._refuse_waiting()
+
+    async def _answer(self, packet: Packet) -> None:
+        try:
+            answer = await self._handler(packet)
+        except LatticeError as error:
+            await self._fail(packet, error)
+        except anyio.get_cancelled_exc_class():
+            gone = DeadlineExceededError(
+                f"{packet.subject} closed before its handler ended; the effect is unknown"
+            )
+            await self._last_words(packet, gone)
+            raise
+        except Exception as error:  # noqa: BLE001 - the top of a request: logged and answered
+            await self._fail(packet, _internal(packet, error))
+        else:
+            if isinstance(answer, bytes):
+                answer = Packet(subject=packet.subject, body=answer)
+            await self._send(packet, answer)
+
+    async def _send(self, packet: Packet, answer: Packet) -> None:
+        if not packet.reply_to:
+            return
+        addressed = Packet(subject=packet.reply_to, body=answer.body, headers=answer.headers)
+        try:
+            await self._reply(addressed)
+        except InvalidError as error:
+            message = f"answer to {packet.subject} cannot be sent: {error.message}"
+            await self._fail(packet, InternalError(message, **error.details))
+        except LatticeError as error:
+            _log.warning("answer to %s was not sent: %s", packet.subject, error)
+
+    async def _fail(self, packet: Packet, error: LatticeError) -> None:
+        if not packet.reply_to:
+            _log.warning("%s failed and nobody waits for the answer: %s", packet.subject, error)
+            return
+        as_json = codec.is_json(packet.headers)
+        try:
+            body = codec.encode({"err": error.to_wire()}, as_json=as_json)
+        except (TypeError, ValueError, OverflowError) as fault:
+            plain = InternalError(f"{error.message} (its details cannot be encoded: {fault})")
+            body = codec.encode({"err": plain.to_wire()}, as_json=as_json)
+        headers = {codec.CONTENT_TYPE: codec.JSON_TYPE} if as_json else {}
+        try:
+            await self._reply(Packet(subject=packet.reply_to, body=body, headers=headers))
+        except LatticeError as lost:
+            _log.warning("answer to %s was not sent: %s", packet.subject, lost)
+
+    async def _refuse(self, packet: Packet, why: str) -> None:
+        error = OverloadedError(f"{packet.subject}: {why}", retry_after_ms=RETRY_AFTER_MS)
+        await self._fail(packet, error)
+
+    async def _refuse_waiting(self) -> None:
+        """Answer what was taken but will not be started, because the server is being closed."""
+        while self._waiting:
+            packet = self._waiting.popleft()
+            await self._last_words(packet, NoRouteError(f"{packet.subject} is closing"))
+
+    async def _last_words(self, packet: Packet, error: LatticeError) -> None:
+        with anyio.move_on_after(REPLY_S, shield=True):
+            await self._fail(packet, error)
+
+
+def _internal(packet: Packet, error: Exception) -> InternalError:
+    incident = secrets.token_hex(6)
+    _log.error("handler of %s failed, id %s", packet.subject, incident, exc_info=error)
+    return InternalError(
+        f"{packet.subject} failed by a mistake of ours: look for id {incident} in its log",
+        id=incident,
+    )

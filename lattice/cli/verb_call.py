@@ -1,0 +1,102 @@
+"""`lattice call`: one call of a deployment's function with JSON arguments."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from lattice.cli.options import DEFAULT, Options, Seconds, client_of
+from lattice.cli.output import print_json, print_table, printable
+from lattice.client.calling import CALL_DEADLINE_S, CallResult
+from lattice.errors import InvalidError
+
+DEADLINE_S = CALL_DEADLINE_S
+
+
+async def call_(
+    deployment: str,
+    function: str,
+    /,
+    *args: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    deadline: Seconds = DEADLINE_S,
+    key: str | None = None,
+    detail: bool = False,
+    options: Options = DEFAULT,
+) -> None:
+    """Call a function of a deployment.
+
+    Each argument is JSON: 5, true, '"text"', '[1, 2]', '{"field": 1}'. What is no JSON is taken
+    as a string, so that plain words need no quotes. Records are objects with kebab-case names, an
+    option is its value or null, a variant is ["case", payload], a list<u8> is {"base64": "..."};
+    @FILE stands for the bytes of a file, @- for those of the standard input.
+
+    Parameters
+    ----------
+    deployment
+        The deployment to call.
+    function
+        ns:pkg/iface[@version]#func, iface#func, or func when that is unique.
+    args
+        The arguments in their order, each JSON.
+    deadline
+        How long to wait for the answer, such as 500ms or 2m.
+    key
+        Passed on to the callee, for callees that deduplicate.
+    detail
+        Show also who ran the call, how it was reached, how long it took, and the calls that it
+        made itself.
+    """
+    values = [argument(text) for text in args]
+    async with client_of(options) as client:
+        result = await client.call(
+            deployment, function, values, deadline_s=deadline, key=key, as_json=True, detail=True
+        )
+    if options.is_json:
+        print_json(result if detail else result.value)
+        return
+    _print_value(result.value)
+    if detail:
+        _print_detail(result, deployment)
+
+
+def argument(text: str) -> Any:
+    """Return the JSON form of one argument of the command line.
+
+    Raises:
+        InvalidError: it names a file that cannot be read.
+    """
+    if text.startswith("@"):
+        try:
+            body = sys.stdin.buffer.read() if text == "@-" else Path(text[1:]).read_bytes()
+        except OSError as exc:
+            raise InvalidError(f"cannot read the argument {text}: {exc.strerror}") from None
+        return {"base64": base64.b64encode(body).decode()}
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _print_value(value: object) -> None:
+    """Print a value: a string as it is, anything else as JSON, and nothing for no result."""
+    if isinstance(value, str):
+        print(value if not sys.stdout.isatty() else "\n".join(map(printable, value.split("\n"))))
+    elif value is not None:
+        print_json(value)
+
+
+def _print_detail(result: CallResult, deployment: str) -> None:
+    rows = [
+        (deployment, result.function, result.route, f"{result.took_s * 1000:.3g} ms", result.host)
+    ]
+    rows += [
+        (leg.deployment, leg.op, leg.route, f"{leg.took_us / 1000:.3g} ms", leg.host)
+        for leg in result.legs
+    ]
+    print()
+    print_table(("called", "function", "route", "took", "host"), rows, empty="")

@@ -1,0 +1,56 @@
+"""`lattice describe`: all that is known of one deployment."""
+
+from __future__ import annotations
+
+import json
+
+from lattice.cli.options import DEFAULT, Options, client_of
+from lattice.cli.output import print_json, printable, status_line
+from lattice.cli.verb_get import print_replicas
+from lattice.client.views import Description, reason_text
+
+EVENTS_SHOWN_MAX = 10
+"""Latest events of a deployment that are shown."""
+
+
+async def describe_(name: str, /, *, options: Options = DEFAULT) -> None:
+    """Show all that is known of a deployment.
+
+    Parameters
+    ----------
+    name
+        The deployment.
+    """
+    async with client_of(options) as client:
+        found = await client.describe(name)
+    if options.is_json:
+        print_json(found)
+        return
+    _tell(found)
+
+
+def _tell(found: Description) -> None:
+    record = found.record
+    print(f"deployment   {record.name}")
+    print(f"generation   {record.generation} (revision {found.revision})")
+    print(f"submitted by {printable(record.submitted_by) or '-'}")
+    if found.status is None:
+        print("state        unknown: no scheduler leads now")
+    else:
+        print(f"state        {status_line(found.status)}")
+        for reason in found.status.reasons:
+            print(f"             {printable(reason_text(reason))}")
+    print("needs        " + (", ".join(record.interfaces) or "nothing of its host"))
+    print("exposes")
+    for interface, functions in sorted(record.exposed.items()):
+        for function in functions:
+            print(
+                f"             {interface}#{function}" if interface else f"             {function}"
+            )
+    if not record.exposed:
+        print("             nothing")
+    print("manifest")
+    for line in json.dumps(record.manifest, indent=2, ensure_ascii=False).splitlines():
+        print(f"  {printable(line)}")
+    print("replicas")
+    print_replicas(found.replicas)

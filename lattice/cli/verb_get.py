@@ -1,0 +1,108 @@
+"""`lattice get hosts|deployments|replicas`: lists."""
+
+from __future__ import annotations
+
+from lattice.cli.options import DEFAULT, Options, client_of
+from lattice.cli.output import print_json, print_table, size_text
+from lattice.client.views import HostView, ReplicaList, reason_text
+
+HIDDEN_PREFIX = "lattice."
+"""Labels that every host carries; the table leaves them out, JSON has them."""
+
+
+async def hosts_(*, labels: bool = False, options: Options = DEFAULT) -> None:
+    """List the hosts of the lattice.
+
+    Parameters
+    ----------
+    labels
+        Show also the labels that every host carries (lattice.arch, lattice.os, ...).
+    """
+    async with client_of(options) as client:
+        found = await client.hosts()
+    if options.is_json:
+        print_json({"hosts": found})
+        return
+    print_table(
+        ("name", "state", "replicas", "labels", "free cpu", "free memory", "seen", "id"),
+        (
+            (
+                host.name,
+                host.state,
+                host.replicas,
+                _labels(host, everything=labels),
+                _cores(host.free.get("cpu_milli")),
+                _memory(host.free.get("memory_bytes")),
+                "-" if host.last_seen_s is None else f"{host.last_seen_s:.1f}s ago",
+                host.id,
+            )
+            for host in found
+        ),
+        empty="no hosts: start one with `lattice host`",
+    )
+
+
+async def deployments_(*, options: Options = DEFAULT) -> None:
+    """List the deployments."""
+    async with client_of(options) as client:
+        found = await client.deployments()
+    if options.is_json:
+        print_json({"deployments": found})
+        return
+    print_table(
+        ("name", "generation", "replicas", "labels", "revision"),
+        ((d.name, d.generation, d.replicas, d.labels, d.revision) for d in found),
+        empty="no deployments: submit one with `lattice apply -f FILE`",
+    )
+
+
+async def replicas_(deployment: str | None = None, /, *, options: Options = DEFAULT) -> None:
+    """List replicas, and what could not be placed.
+
+    Parameters
+    ----------
+    deployment
+        Only those of this deployment.
+    """
+    async with client_of(options) as client:
+        found = await client.replicas(deployment)
+    if options.is_json:
+        print_json(found)
+        return
+    print_replicas(found)
+
+
+def print_replicas(found: ReplicaList) -> None:
+    """Print replicas as a table, those without a host at its end with the reasons."""
+    rows: list[tuple[object, ...]] = [
+        (r.deployment, r.generation, r.host_name or r.host, r.state, r.calls, r.restarts,
+         r.reason, r.replica)
+        for r in found.replicas
+    ]  # fmt: skip
+    for left in found.unplaced:
+        reasons = "; ".join(reason_text(reason) for reason in left.reasons)
+        rows.append(
+            (left.deployment, left.generation, None, "unplaced", None, None, reasons,
+             f"{left.count} without a host")
+        )  # fmt: skip
+    print_table(
+        ("deployment", "generation", "host", "state", "calls", "restarts", "reason", "replica"),
+        rows,
+        empty="no replicas",
+    )
+
+
+def _labels(host: HostView, *, everything: bool) -> dict[str, str]:
+    return {
+        key: value
+        for key, value in host.labels.items()
+        if everything or not key.startswith(HIDDEN_PREFIX)
+    }
+
+
+def _cores(cpu_milli: object) -> str:
+    return f"{cpu_milli / 1000:g}" if isinstance(cpu_milli, int) else "-"
+
+
+def _memory(size_bytes: object) -> str:
+    return size_text(size_bytes) if isinstance(size_bytes, int) else "-"

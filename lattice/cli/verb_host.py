@@ -1,0 +1,140 @@
+"""`lattice host`: one host process that joins a lattice."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from lattice.bus.identity import Identity, load_or_create_identity, load_seed, public_key
+from lattice.bus.lock import FileLock, read_note
+from lattice.cli.options import (
+    DEFAULT,
+    Bytes,
+    CpuMilli,
+    LabelWords,
+    Options,
+    label_pairs,
+    settings_of,
+)
+from lattice.cli.process import log_to_stderr, run_until_stopped, state_directory
+from lattice.config import Settings
+from lattice.errors import ConflictError, InvalidError
+
+if TYPE_CHECKING:
+    from hosts.engine.base import Engine
+
+_SEED_IN_CREDS = re.compile(rb"-----BEGIN USER NKEY SEED-----\s+(SU[A-Z2-7]{56})\s")
+
+
+async def host_(
+    *,
+    name: str = "",
+    label: LabelWords | None = None,
+    dir: Annotated[Path | None, Parameter(name="--dir")] = None,
+    cpu: CpuMilli | None = None,
+    memory: Bytes | None = None,
+    ends_with_parent: Annotated[bool, Parameter(show=False)] = False,
+    options: Options = DEFAULT,
+) -> None:
+    """Run one host that joins a lattice.
+
+    At the first start the host makes its own key in its directory, and that key is its id; the
+    NATS servers must know it (`lattice auth host`). Ctrl-C or SIGTERM finishes the running calls
+    and leaves the lattice; a second one ends at once.
+
+    Parameters
+    ----------
+    name
+        Name for people; the machine's by default.
+    label
+        Label such as zone=eu; may be repeated.
+    dir
+        Where the host keeps its key, artifacts and compiled components.
+    cpu
+        Cores that replicas may take, such as 2 or 500m; what was found by default.
+    memory
+        Memory that replicas may take, such as 512Mi; four fifths of what was found by default.
+    ends_with_parent
+        End when the standard input does.
+    """
+    from hosts import inventory
+    from hosts.agent import HostOptions, run_host
+    from lattice.bus.connecting import connect
+    from lattice.model.ids import HostId
+
+    log_to_stderr()
+    settings = settings_of(options)
+    name = name or platform.node() or "host"
+    directory = dir or state_directory(settings.lattice) / "hosts" / _file_name(name)
+    identity = load_or_create_identity(directory)
+    settings, host_id = identified(settings, identity)
+    host_options = HostOptions(
+        host=HostId(host_id),
+        directory=directory,
+        name=name,
+        labels=label_pairs(label or ()),
+        capacity=inventory.capacity(cpu, memory),
+        curve_key=identity.curve_public_key,
+    )
+
+    async def work() -> None:
+        async with connect(settings, name=f"host {name}") as connection:
+            await run_host(connection, host_options, _engine(directory))
+
+    with _lock(directory):
+        await run_until_stopped(work, ends_with_parent=ends_with_parent)
+
+
+def identified(settings: Settings, identity: Identity) -> tuple[Settings, str]:
+    """Return the settings under which a host connects, and its id: the key that they prove.
+
+    A key or token that a context holds is a person's and not taken for a host; one that a flag,
+    a variable or a file names is the host's. Otherwise it is the key in the host's directory.
+
+    Raises:
+        InvalidError: the file of a token holds no seed.
+    """
+
+    def is_personal(key: str) -> bool:
+        return settings.origins.get(key, "").startswith("context ")
+
+    if settings.creds is not None and not is_personal("creds"):
+        try:
+            match = _SEED_IN_CREDS.search(settings.creds.read_bytes())
+        except OSError as exc:
+            raise InvalidError(f"cannot read {settings.creds}: {exc.strerror}") from None
+        if match is None:
+            raise InvalidError(f"{settings.creds} holds no user nkey seed")
+        return settings, public_key(match[1])
+    if settings.nkey is not None and not is_personal("nkey"):
+        return settings, public_key(load_seed(settings.nkey))
+    return replace(settings, creds=None, nkey=identity.seed_path), identity.id
+
+
+def _engine(directory: Path) -> Engine:
+    from hosts.engine import create_engine
+
+    return create_engine(directory / "compiled")
+
+
+def _lock(directory: Path) -> FileLock:
+    path = directory / "host.lock"
+    try:
+        lock = FileLock(path)
+    except BlockingIOError:
+        raise ConflictError(
+            f"a host (process {read_note(path) or 'unknown'}) already runs in {directory}: "
+            "give this one another --name or --dir"
+        ) from None
+    lock.write_note(str(os.getpid()))
+    return lock
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip(".") or "host"

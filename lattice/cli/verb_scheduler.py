@@ -1,0 +1,43 @@
+"""`lattice scheduler`: one scheduler process, active or standby."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Annotated
+from uuid import uuid4
+
+from cyclopts import Parameter
+
+from lattice.cli.options import DEFAULT, Options, settings_of
+from lattice.cli.process import log_to_stderr, run_until_stopped
+
+
+async def scheduler_(
+    *,
+    ends_with_parent: Annotated[bool, Parameter(show=False)] = False,
+    options: Options = DEFAULT,
+) -> None:
+    """Run one scheduler: active or standby.
+
+    Of several schedulers of one lattice one is active, and another takes over when it ends. All
+    of them answer requests for deployments. Ctrl-C or SIGTERM hands the lead over and ends.
+
+    Parameters
+    ----------
+    ends_with_parent
+        End when the standard input does.
+    """
+    from lattice.bus.connecting import connect
+    from lattice.clock import SystemClock
+    from scheduler.controller import run_scheduler
+
+    log_to_stderr()
+    settings = settings_of(options)
+    identity = f"{platform.node() or 'scheduler'}-{os.getpid()}-{uuid4().hex[:8]}"
+
+    async def work() -> None:
+        async with connect(settings, name=f"scheduler {identity}") as connection:
+            await run_scheduler(connection, identity=identity, clock=SystemClock())
+
+    await run_until_stopped(work, ends_with_parent=ends_with_parent)

@@ -1,0 +1,149 @@
+"""`lattice up`: a whole lattice on this machine in one command.
+
+NATS runs as a child of this process, the scheduler and each host as processes of their own, so
+that any of them can be killed as a machine can. This module only says what is started; `crew`
+starts, watches and ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter, validators
+
+from lattice.cli import exits
+from lattice.cli.crew import Crew, HostPlan
+from lattice.cli.options import DEFAULT, LabelWords, Options, label_pairs
+from lattice.cli.output import print_json_line, text_of
+from lattice.cli.process import log_to_stderr, run_until_stopped, state_directory
+from lattice.config import DEFAULT_LATTICE, resolve
+from lattice.errors import InvalidError, UnavailableError
+
+HOSTS_MAX = 64
+"""Hosts of one machine: each is a process; more of them test nothing that fewer do not."""
+
+_OWN_NATS = ("nats", "creds", "nkey", "tls-ca", "tls-cert", "tls-key")
+
+
+def split_host_labels(words: Sequence[str]) -> dict[int, dict[str, str]]:
+    """Return the labels of single hosts by their number, from words such as `2:zone=us`.
+
+    Raises:
+        ValueError: a word has no number in front, or no label behind.
+    """
+    found: dict[int, dict[str, str]] = {}
+    for word in words:
+        number, colon, label = word.partition(":")
+        if not colon or not number.isdigit() or int(number) < 1:
+            message = f"{word!r} is no label of a host, expected for example 2:zone=us"
+            raise ValueError(message)
+        found.setdefault(int(number), {}).update(label_pairs([label]))
+    return found
+
+
+def _check_host_labels(_: object, words: Sequence[str] | None) -> None:
+    split_host_labels(words or ())
+
+
+async def up_(
+    *,
+    hosts: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=HOSTS_MAX))] = 1,
+    label: LabelWords | None = None,
+    host_label: Annotated[list[str] | None, Parameter(validator=_check_host_labels)] = None,
+    dir: Annotated[Path | None, Parameter(name="--dir")] = None,
+    port: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=65535))] = None,
+    restart: bool = False,
+    authorize: list[str] | None = None,
+    options: Options = DEFAULT,
+) -> int:
+    """Run a whole lattice on this machine: NATS, a scheduler and hosts.
+
+    The settings to reach it are saved as a context named after the lattice, which becomes the
+    current one, so that other commands find it without options. Ctrl-C or SIGTERM ends all of it
+    within ten seconds: hosts first, then the scheduler, then NATS; what was deployed is there
+    again at the next start in the same directory.
+
+    Parameters
+    ----------
+    hosts
+        How many hosts to start.
+    label
+        Label of every host, such as zone=eu; may be repeated.
+    host_label
+        Label of one host, such as 2:zone=us; hosts count from 1; may be repeated.
+    dir
+        Where everything is kept; one directory holds one lattice.
+    port
+        Port of NATS on the loopback address; the last one or a free one by default.
+    restart
+        Start again what dies by itself; without it, its end is only reported.
+    authorize
+        Public key of a further host that may join, as `lattice auth key` prints; may be repeated.
+    """
+    log_to_stderr()
+    lattice = _lattice_name(options)
+    specific = split_host_labels(host_label or ())
+    if beyond := sorted(number for number in specific if number > hosts):
+        raise InvalidError(f"--host-label names host {beyond[0]}, there are {hosts}")
+    common = label_pairs(label or ())
+    crew = Crew(
+        lattice=lattice,
+        directory=(dir or state_directory(lattice) / "up").absolute(),
+        hosts=[
+            HostPlan(name=f"host-{number}", labels={**common, **specific.get(number, {})})
+            for number in range(1, hosts + 1)
+        ],
+        port=port,
+        restarts=restart,
+        authorized=authorize or (),
+    )
+
+    async def work() -> None:
+        async with crew:
+            await crew.wait_joined()
+            _tell(crew, as_json=options.is_json)
+            await crew.watch()
+
+    if await run_until_stopped(work):
+        return exits.DONE
+    raise UnavailableError(crew.end_reason)
+
+
+def _lattice_name(options: Options) -> str:
+    """Return the lattice's name, never one of a context that happens to be the current one.
+
+    Raises:
+        InvalidError: options of another NATS are given, or the name is none.
+    """
+    flags = options.flags()
+    given = [f"--{key}" for key in _OWN_NATS if flags[key]]
+    if given or options.context:
+        raise InvalidError(
+            f"`lattice up` starts a NATS of its own, so {', '.join(given) or '--context'} does "
+            "not apply: join a running NATS with `lattice scheduler` and `lattice host`"
+        )
+    settings = resolve(flags, config=options.config)
+    is_chosen = not settings.origins.get("lattice", "context ").startswith("context ")
+    return settings.lattice if is_chosen else DEFAULT_LATTICE
+
+
+def _tell(crew: Crew, *, as_json: bool) -> None:
+    """Print what runs and what to do next."""
+    facts = crew.facts()
+    if as_json:
+        print_json_line(facts)
+        return
+    before = f" (before: {crew.context_before})" if crew.context_before != crew.lattice else ""
+    print(f"lattice {crew.lattice!r} is up at {crew.url}")
+    for process in crew.processes():
+        host = f"  {process.id}  {text_of(process.labels)}" if process.id else ""
+        print(f"  {process.name:<12} pid {process.pid:<8}{host}".rstrip())
+    print(f"data and logs: {crew.directory}")
+    print(f"current context: {crew.lattice}{before if crew.context_before else ''}")
+    print("next, in another terminal:")
+    print("  lattice get hosts")
+    print("  lattice apply -f MANIFEST --wait")
+    print("  lattice events --follow")
+    print("Ctrl-C ends it all", flush=True)

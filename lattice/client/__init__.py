@@ -1,0 +1,39 @@
+"""The way in to a lattice for programs: `async with lattice.connect() as l: ...`.
+
+This package only asks and reads. What is decided is decided by the scheduler and the hosts; no
+module here writes to a store.
+"""
+
+from __future__ import annotations
+
+from lattice.client.calling import CallResult
+from lattice.client.deploying import Applied, Upload
+from lattice.client.differences import Difference
+from lattice.client.observing import LogLine
+from lattice.client.session import LatticeClient, connect
+from lattice.client.views import (
+    DeploymentView,
+    Description,
+    HostView,
+    ReplicaList,
+    ReplicaView,
+    Status,
+    UnplacedView,
+)
+
+__all__ = [
+    "Applied",
+    "CallResult",
+    "DeploymentView",
+    "Description",
+    "Difference",
+    "HostView",
+    "LatticeClient",
+    "LogLine",
+    "ReplicaList",
+    "ReplicaView",
+    "Status",
+    "UnplacedView",
+    "Upload",
+    "connect",
+]

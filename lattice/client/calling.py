@@ -1,0 +1,227 @@
+"""Calls of exposed functions from outside: look up, send, and repeat only what was not delivered.
+
+A call is at most once: after it was handed to a host, an error or the deadline ends it, because
+whether it took effect is then unknown. The client never looks into the values.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import anyio
+
+from lattice.bus.base import PAYLOAD_BYTES_MAX
+from lattice.client.asking import RETRY_FIRST_S, RETRY_LONGEST_S, Asker
+from lattice.client.functions import Operation, choose
+from lattice.errors import (
+    DeadlineExceededError,
+    IncompatibleError,
+    InvalidError,
+    NoRouteError,
+    NotFoundError,
+    from_wire,
+)
+from lattice.telemetry import call_span
+from lattice.wire import codec
+from lattice.wire.messages import CallReply, Invocation, Leg
+
+CALL_DEADLINE_S = 30.0
+"""Seconds for a call when the caller does not say."""
+
+CACHE_MAX = 1024
+"""Deployments whose functions are remembered; a client seldom calls more."""
+
+REPLY_SHARE = 0.95
+"""The part of the time left that the host is granted: the rest is for its answer to arrive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallResult:
+    """A call's value and how it was reached.
+
+    `legs` are the calls that the callee made on its way, in order. `route` is how this call
+    itself travelled: always `remote`, since a client is no host.
+    """
+
+    value: Any
+    function: str  # with its interface
+    host: str  # id of the host that ran it
+    generation: int
+    route: str
+    took_s: float  # from the first attempt to the answer, by the caller's clock
+    attempts: int
+    legs: tuple[Leg, ...]
+
+
+class Caller:
+    """Calls functions of deployments; remembers which functions they expose."""
+
+    def __init__(self, asker: Asker, *, caller_id: str) -> None:
+        self._asker = asker
+        self._caller_id = caller_id
+        self._exposed: dict[str, Mapping[str, Mapping[str, str]]] = {}
+
+    async def call(
+        self,
+        deployment: str,
+        function: str,
+        args: Sequence[Any] = (),
+        *,
+        deadline_s: float = CALL_DEADLINE_S,
+        key: str | None = None,
+        as_json: bool = False,
+    ) -> CallResult:
+        """Return what the function returned, and how it was reached.
+
+        With `as_json`, arguments and value have their JSON form (bytes as `{"base64": ...}`),
+        which the host converts by the function's type: for callers that do not know the types.
+
+        Raises:
+            NotFoundError: no such deployment or function.
+            InvalidError: the function's name is ambiguous, or the arguments do not fit its type.
+            NoRouteError: no replica was ready within `deadline_s`; nothing was run.
+            DeadlineExceededError: no answer in time; whether it took effect is unknown.
+            GuestTrapError, OverloadedError, ConflictError, DeniedError: what the host answers.
+        """
+        if deadline_s <= 0:
+            raise InvalidError(f"deadline of {deadline_s} s, expected more than 0")
+        started_s = self._asker.clock.monotonic_s()
+        give_up_s = started_s + deadline_s
+        operation = await self._operation(deployment, function, give_up_s)
+        with call_span(
+            f"call {deployment} {operation}", attributes={"lattice.deployment": deployment}
+        ) as span:
+            invocation = Invocation(
+                op=operation.op,
+                args=list(args),
+                id=uuid.uuid4().hex,
+                key=key,
+                type=operation.fingerprint,
+                trace=span.traceparent,
+                caller=self._caller_id,
+            )
+            try:
+                reply, attempts = await self._send(
+                    deployment, operation, invocation, give_up_s, as_json=as_json
+                )
+            except IncompatibleError:
+                # A rollout changed the function after it was looked up: the host refused before
+                # running anything, so one more try with the type of today is safe.
+                self._exposed.pop(deployment, None)
+                fresh = await self._operation(deployment, function, give_up_s)
+                if fresh == operation:
+                    raise
+                operation = fresh
+                invocation = replace(invocation, op=fresh.op, type=fresh.fingerprint)
+                reply, attempts = await self._send(
+                    deployment, operation, invocation, give_up_s, as_json=as_json
+                )
+            span.mark("lattice.host", reply.host)
+        return CallResult(
+            value=reply.ok[0] if reply.ok else None,
+            function=str(operation),
+            host=reply.host,
+            generation=reply.generation,
+            route="remote",
+            took_s=self._asker.clock.monotonic_s() - started_s,
+            attempts=attempts,
+            legs=tuple(reply.legs),
+        )
+
+    async def _operation(self, deployment: str, function: str, give_up_s: float) -> Operation:
+        """Return the function from memory, or from a fresh look when it is not remembered."""
+        known = self._exposed.get(deployment)
+        if known is not None:
+            try:
+                return choose(deployment, known, function)
+            except (NotFoundError, InvalidError):
+                del self._exposed[deployment]
+        with anyio.move_on_after(max(give_up_s - self._asker.clock.monotonic_s(), 0.0)) as scope:
+            answer = await self._asker.api("get", {"name": deployment})
+        if scope.cancelled_caught:
+            raise DeadlineExceededError(
+                f"call of {function!r}: deployment {deployment!r} was not looked up in time; "
+                "nothing was run"
+            )
+        record = answer.get("record")
+        exposed = record.get("exposed") if isinstance(record, dict) else None
+        if len(self._exposed) >= CACHE_MAX:
+            self._exposed.clear()
+        self._exposed[deployment] = exposed if isinstance(exposed, dict) else {}
+        return choose(deployment, self._exposed[deployment], function)
+
+    async def _send(
+        self,
+        deployment: str,
+        operation: Operation,
+        invocation: Invocation,
+        give_up_s: float,
+        *,
+        as_json: bool,
+    ) -> tuple[CallReply, int]:
+        """Return the reply and the number of attempts; repeats only what was not run."""
+        clock = self._asker.clock
+        pause_s = RETRY_FIRST_S
+        attempt = 0
+        while True:
+            attempt += 1
+            left_s = max(give_up_s - clock.monotonic_s(), 0.001)
+            once = replace(
+                invocation, attempt=attempt, deadline_ms=max(int(left_s * 1000 * REPLY_SHARE), 1)
+            )
+            try:
+                reply = await self._once(deployment, operation, once, left_s, as_json=as_json)
+            except NoRouteError:
+                reply = None
+            # A host that has no ready replica (any more) answers without its name: nothing was
+            # run. With its name, the callee itself found no route for a call that it made.
+            if reply is not None and not (_is_no_route(reply) and not reply.host):
+                if reply.err is not None:
+                    raise from_wire(reply.err)
+                return reply, attempt
+            if clock.monotonic_s() + pause_s >= give_up_s:
+                raise NoRouteError(
+                    f"no replica of deployment {deployment!r} is ready for {operation}: "
+                    f"`lattice describe {deployment}` tells why",
+                    deployment=deployment,
+                    function=str(operation),
+                )
+            await anyio.sleep(pause_s)
+            pause_s = min(pause_s * 2, RETRY_LONGEST_S)
+
+    async def _once(
+        self,
+        deployment: str,
+        operation: Operation,
+        invocation: Invocation,
+        timeout_s: float,
+        *,
+        as_json: bool,
+    ) -> CallReply:
+        subject = self._asker.names.call(deployment, operation.interface, operation.function)
+        body = codec.encode(invocation, as_json=as_json)
+        if len(body) > PAYLOAD_BYTES_MAX:
+            raise InvalidError(
+                f"arguments of {operation} take {len(body)} bytes, "
+                f"at most {PAYLOAD_BYTES_MAX} fit in one call"
+            )
+        headers = {codec.CONTENT_TYPE: codec.JSON_TYPE} if as_json else None
+        try:
+            packet = await self._asker.bus.request(
+                subject, body, timeout_s=timeout_s, headers=headers
+            )
+        except DeadlineExceededError:
+            raise DeadlineExceededError(
+                f"call of {operation} on deployment {deployment!r}: no answer in time; "
+                "whether it took effect is unknown",
+                deployment=deployment,
+                function=str(operation),
+            ) from None
+        return codec.decode_as(CallReply, packet.body, as_json=as_json)
+
+
+def _is_no_route(reply: CallReply) -> bool:
+    return reply.err is not None and reply.err.get("kind") == NoRouteError.kind

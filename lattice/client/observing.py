@@ -1,0 +1,126 @@
+"""What happens in a lattice: its events, and the log lines of guests and hosts.
+
+Events come from the lattice's durable log, so none between two looks is missed. Log lines are
+published once and kept by each host for a while: what a host forgot or never sent is gone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import anyio
+
+from lattice.bus.base import Log, Packet
+from lattice.client.asking import Asker, list_of
+from lattice.errors import DecodeError, LatticeError
+from lattice.wire import codec, events
+from lattice.wire.messages import Event
+
+LOG_LINES = 100
+"""Lines of the past that a host is asked for when the caller does not say."""
+
+LOG_LINES_PENDING_MAX = 4096
+"""Lines that wait for a slow reader before further ones are dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line that a guest or a host wrote."""
+
+    time_s: float = 0.0  # seconds since the Unix epoch, by the host's clock
+    level: str = "info"
+    deployment: str = ""  # "" for the host's own
+    host: str = ""
+    line: str = ""
+
+
+async def read_events(
+    log: Log,
+    asker: Asker,
+    *,
+    follow: bool = False,
+    since_s: float | None = None,
+    kinds: Collection[str] = (),
+) -> AsyncIterator[Event]:
+    """Yield events in the order in which the lattice recorded them.
+
+    Those recorded at or after `since_s` (seconds since the Unix epoch; None: all that are kept),
+    of the given `kinds` (none: all). With `follow` it never ends by itself. Records that are no
+    CloudEvents are passed over: anybody with the permission may publish there.
+    """
+    async with log.read(asker.names.events(), since_s=since_s, follow=follow) as records:
+        async for record in records:
+            try:
+                event = events.from_packet(record.body, record.headers)
+            except DecodeError:
+                continue
+            if not kinds or event.kind in kinds:
+                yield event
+
+
+async def read_logs(
+    asker: Asker,
+    *,
+    deployment: str = "",
+    host: str = "",
+    history_from: Collection[str] = (),
+    lines: int = LOG_LINES,
+    follow: bool = False,
+) -> AsyncIterator[LogLine]:
+    """Yield log lines of a deployment, or of one host with all that it runs.
+
+    First at most `lines` of the past from each host in `history_from` (ids), oldest first, then
+    with `follow` each new one. A host that does not answer is passed over.
+    """
+    subject = asker.names.log(deployment or "*", host or "*")
+    async with AsyncExitStack() as stack:
+        packets: AsyncIterator[Packet] | None = None
+        if follow:
+            # Subscribed before the past is asked for, so that no line falls between the two.
+            subscription = asker.bus.subscribe(subject, pending_max=LOG_LINES_PENDING_MAX)
+            packets = await stack.enter_async_context(subscription)
+        past = await _history(asker, history_from, deployment, lines)
+        for line in past:
+            yield line
+        if packets is None:
+            return
+        told = set(past)
+        newest_s = max((line.time_s for line in past), default=-math.inf)
+        async for packet in packets:
+            new = _line(packet)
+            if new is None or (new in told and new.time_s <= newest_s):
+                continue
+            yield new
+
+
+async def _history(
+    asker: Asker, hosts: Collection[str], deployment: str, lines: int
+) -> list[LogLine]:
+    found: list[LogLine] = []
+
+    async def ask(host: str) -> None:
+        question: Mapping[str, object] = {"deployment": deployment or None, "lines": lines}
+        try:
+            answer = await asker.host(host, "logs", question)
+        except LatticeError:
+            return
+        found.extend(
+            codec.convert({"host": host, **item}, LogLine)
+            for item in list_of(answer, "lines", dict)
+        )
+
+    async with anyio.create_task_group() as group:
+        for host in hosts:
+            group.start_soon(ask, host)
+    found.sort(key=lambda line: line.time_s)
+    return found[-lines:] if deployment and lines > 0 else found
+
+
+def _line(packet: Packet) -> LogLine | None:
+    try:
+        return codec.decode_as(LogLine, packet.body, as_json=codec.is_json(packet.headers))
+    except DecodeError:
+        return None

@@ -1,0 +1,352 @@
+"""One client of one lattice: what a program can ask and have done.
+
+    async with lattice.connect() as l:
+        await l.apply("docsearch.yaml", wait=True)
+        hits = await l.call("docsearch", "search", ["event loop", 5])
+
+Every request has a time limit, and every failure is one of the errors of `lattice.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from lattice import config
+from lattice.bus.base import Connection
+from lattice.client import deploying, observing
+from lattice.client.asking import REQUEST_TIMEOUT_S, Asker, answer_of, list_of
+from lattice.client.calling import CALL_DEADLINE_S, Caller, CallResult
+from lattice.client.deploying import READY_TIMEOUT_S, Applied, Manifest, Progress
+from lattice.client.differences import Difference, differences
+from lattice.client.observing import LOG_LINES, LogLine
+from lattice.client.views import (
+    DeploymentView,
+    Description,
+    HostView,
+    PingView,
+    ReplicaList,
+    Status,
+)
+from lattice.clock import Clock
+from lattice.errors import InvalidError, LatticeError, NoRouteError, NotFoundError
+from lattice.model.manifest import to_document
+from lattice.wire import codec
+from lattice.wire.messages import DeploymentRecord, Event
+
+PING_TIMEOUT_S = 0.5
+"""Seconds for which answers to a ping are gathered: hosts answer within milliseconds."""
+
+
+@asynccontextmanager
+async def connect(
+    settings: config.Settings | None = None,
+    *,
+    context: str | None = None,
+    config_file: Path | None = None,
+    timeout_s: float = REQUEST_TIMEOUT_S,
+    client_id: str = "client",
+    **overrides: str | None,
+) -> AsyncIterator[LatticeClient]:
+    """Yield a client while the context lasts; leaving it closes the connection.
+
+    Without `settings` they come from `overrides` (`nats=...`, `lattice=...`, `nkey=...`, as the
+    flags of the command line with `_` for `-`), the environment, `config_file`, and the named or
+    current context, in this order. `timeout_s` limits each request. `client_id` is who submits and
+    calls, for records and callees; it proves nothing.
+
+    Raises:
+        InvalidError: settings are malformed or unknown.
+        UnavailableError: NATS cannot be reached.
+        DeniedError: NATS refuses the identity.
+    """
+    from lattice.bus.connecting import connect as connect_bus
+
+    if settings is None:
+        flags = {name.replace("_", "-"): value for name, value in overrides.items()}
+        settings = config.resolve(flags, config=config_file, context=context)
+    elif overrides or context or config_file:
+        raise InvalidError("settings are given, so context, config_file and overrides cannot be")
+    async with connect_bus(settings, name="lattice-client") as connection:
+        yield LatticeClient(connection, client_id=client_id, timeout_s=timeout_s)
+
+
+class LatticeClient:
+    """What a program can ask of a lattice and have done in it."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        client_id: str = "client",
+        timeout_s: float = REQUEST_TIMEOUT_S,
+        clock: Clock | None = None,
+    ) -> None:
+        self.connection = connection
+        self._client_id = client_id
+        self._asker = Asker(connection, timeout_s=timeout_s, clock=clock)
+        self._caller = Caller(self._asker, caller_id=client_id)
+
+    # --- deployments ----------------------------------------------------------------------
+
+    async def apply(
+        self,
+        manifest: Manifest,
+        *,
+        wait: bool = False,
+        timeout_s: float = READY_TIMEOUT_S,
+        progress: Progress | None = None,
+    ) -> list[Applied]:
+        """Submit every deployment of a manifest, and with `wait` return when all of them run.
+
+        `manifest` is a file, its text (a string with a line break), one document or a checked
+        `Deployment`. Its images and files are uploaded by digest before. Applying what stands
+        already changes nothing.
+
+        Raises:
+            InvalidError: manifest or deployment is wrong (nothing was changed by the deployment
+                at fault), or the hosts could not run it: `faults` has their own error texts.
+            DeadlineExceededError: not ready within `timeout_s`; it stays submitted.
+        """
+        found = await deploying.resolve(manifest)
+        results = [
+            await deploying.submit(
+                self._asker,
+                self.connection.artifacts,
+                resolved,
+                by=self._client_id,
+                progress=progress,
+            )
+            for resolved in found
+        ]
+        if wait:
+            return await self.wait_ready(results, timeout_s=timeout_s, progress=progress)
+        return results
+
+    async def wait_ready(
+        self,
+        applied: Sequence[Applied],
+        *,
+        timeout_s: float = READY_TIMEOUT_S,
+        progress: Progress | None = None,
+    ) -> list[Applied]:
+        """Return what `apply` returned, with status, when all of it runs. `Raises:` as `apply`."""
+        give_up_s = self._asker.clock.monotonic_s() + timeout_s
+        return [
+            await deploying.wait_ready(
+                self._asker,
+                one,
+                timeout_s=max(give_up_s - self._asker.clock.monotonic_s(), 0.0),
+                progress=progress,
+            )
+            for one in applied
+        ]
+
+    async def diff(self, manifest: Manifest) -> dict[str, tuple[Difference, ...]]:
+        """Return what applying a manifest would change, by deployment; uploads nothing.
+
+        `Raises:` InvalidError as `apply`.
+        """
+        found: dict[str, tuple[Difference, ...]] = {}
+        for resolved in await deploying.resolve(manifest):
+            wanted = to_document(resolved.deployment)
+            try:
+                record, _ = await self.record(resolved.deployment.name)
+            except NotFoundError:
+                found[resolved.deployment.name] = differences({}, wanted)
+            else:
+                found[resolved.deployment.name] = differences(record.manifest, wanted)
+        return found
+
+    async def delete(self, name: str) -> int:
+        """Remove a deployment and return the revision of its removal; its replicas stop soon.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        return int((await self._asker.api("delete", {"name": name}))["revision"])
+
+    async def record(self, name: str) -> tuple[DeploymentRecord, int]:
+        """Return a deployment as stored, and its revision. `Raises:` NotFoundError."""
+        answer = await self._asker.api("get", {"name": name})
+        return codec.convert(answer.get("record"), DeploymentRecord), int(answer["revision"])
+
+    async def deployments(self) -> list[DeploymentView]:
+        """Return all deployments, by name."""
+        answer = await self._asker.api("list", {})
+        return sorted(list_of(answer, "deployments", DeploymentView), key=lambda d: d.name)
+
+    async def status(self, name: str) -> Status:
+        """Return how far a deployment is from what is wanted. `Raises:` NotFoundError."""
+        return codec.convert(await self._asker.lead("status", {"name": name}), Status)
+
+    async def replicas(self, deployment: str | None = None) -> ReplicaList:
+        """Return the replicas of one or all deployments, and what could not be placed."""
+        return codec.convert(
+            await self._asker.lead("replicas", {"deployment": deployment}), ReplicaList
+        )
+
+    async def describe(self, name: str) -> Description:
+        """Return all that is known of a deployment; without a leader only what is stored.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        record, revision = await self.record(name)
+        try:
+            status: Status | None = await self.status(name)
+            replicas = await self.replicas(name)
+        except NoRouteError:
+            status, replicas = None, ReplicaList()
+        return Description(record=record, revision=revision, status=status, replicas=replicas)
+
+    # --- calls ----------------------------------------------------------------------------
+
+    @overload
+    async def call(
+        self,
+        deployment: str,
+        function: str,
+        args: Sequence[Any] = ...,
+        *,
+        deadline_s: float = ...,
+        key: str | None = ...,
+        as_json: bool = ...,
+        detail: Literal[False] = ...,
+    ) -> Any: ...
+
+    @overload
+    async def call(
+        self,
+        deployment: str,
+        function: str,
+        args: Sequence[Any] = ...,
+        *,
+        deadline_s: float = ...,
+        key: str | None = ...,
+        as_json: bool = ...,
+        detail: Literal[True],
+    ) -> CallResult: ...
+
+    async def call(
+        self,
+        deployment: str,
+        function: str,
+        args: Sequence[Any] = (),
+        *,
+        deadline_s: float = CALL_DEADLINE_S,
+        key: str | None = None,
+        as_json: bool = False,
+        detail: bool = False,
+    ) -> Any:
+        """Return the value of one call, or with `detail` also who ran it, how and how long.
+
+        `function` is `ns:pkg/iface[@version]#func`, `iface#func`, or `func` when unique. Values
+        are those of the wire: records are maps with kebab-case names, `list<u8>` is bytes, an
+        option is its value or None, a result is `["ok", value]` or `["err", value]`. A call that
+        reached no host is repeated within the deadline; one that did is never repeated.
+
+        `Raises:` see `Caller.call`.
+        """
+        result = await self._caller.call(
+            deployment, function, args, deadline_s=deadline_s, key=key, as_json=as_json
+        )
+        return result if detail else result.value
+
+    # --- hosts ----------------------------------------------------------------------------
+
+    async def hosts(self) -> list[HostView]:
+        """Return the hosts that the active scheduler knows, by name."""
+        answer = await self._asker.lead("hosts", {})
+        return sorted(list_of(answer, "hosts", HostView), key=lambda host: (host.name, host.id))
+
+    async def ping(self, *, timeout_s: float = PING_TIMEOUT_S) -> list[PingView]:
+        """Return the hosts that answer by themselves within `timeout_s`; needs no scheduler."""
+        found: list[PingView] = []
+        replies = self.connection.bus.request_many(
+            self._asker.names.ping(), codec.encode({}), timeout_s=timeout_s
+        )
+        async for packet in replies:
+            try:
+                found.append(codec.convert(answer_of(packet.body), PingView))
+            except LatticeError:
+                continue  # an answer that cannot be read must not hide the others
+        return sorted(found, key=lambda host: (host.name, host.host))
+
+    async def find_host(self, wanted: str) -> str:
+        """Return the id of the one host with this id, name or beginning of an id.
+
+        Raises:
+            NotFoundError: there is none; those there are listed.
+            InvalidError: there are several; their ids are listed.
+        """
+        hosts = await self.hosts()
+        exact = [host for host in hosts if wanted in (host.id, host.name)]
+        found = exact or [host for host in hosts if wanted and host.id.startswith(wanted)]
+        if len(found) > 1:
+            raise InvalidError(
+                f"{wanted!r} names {len(found)} hosts, write the id",
+                [f"{host.id} ({host.name})" for host in found],
+            )
+        if not found:
+            known = ", ".join(host.name or host.id for host in hosts) or "none"
+            raise NotFoundError(f"no host {wanted!r}; the lattice has: {known}", host=wanted)
+        return found[0].id
+
+    async def inventory(self, host: str) -> dict[str, Any]:
+        """Return what a host, by its id, says of itself. `Raises:` NoRouteError."""
+        return await self._asker.host(host, "inventory", {})
+
+    async def label_host(
+        self, host: str, *, set_labels: Mapping[str, str], remove: Collection[str] = ()
+    ) -> dict[str, str]:
+        """Change labels of a host, by its id, and return all that it has then.
+
+        Raises:
+            InvalidError: a key or value is malformed or reserved; nothing was changed.
+            NoRouteError: the host is not there.
+        """
+        question = {"set": dict(set_labels), "remove": list(remove)}
+        answer = await self._asker.host(host, "labels", question)
+        return {str(key): str(value) for key, value in dict(answer.get("labels", {})).items()}
+
+    async def stop_host(self, host: str) -> None:
+        """Ask a host, by its id, to end cleanly; it answers before it does."""
+        await self._asker.host(host, "stop", {})
+
+    # --- what happens ---------------------------------------------------------------------
+
+    def events(
+        self,
+        *,
+        follow: bool = False,
+        since_s: float | None = None,
+        kinds: Collection[str] = (),
+    ) -> AsyncIterator[Event]:
+        """Yield events in recorded order (see `observing.read_events`)."""
+        return observing.read_events(
+            self.connection.events, self._asker, follow=follow, since_s=since_s, kinds=kinds
+        )
+
+    async def logs(
+        self,
+        *,
+        deployment: str = "",
+        host: str = "",
+        lines: int = LOG_LINES,
+        follow: bool = False,
+    ) -> AsyncIterator[LogLine]:
+        """Yield log lines of a deployment or of a host (by its id), oldest first."""
+        history_from = {host} if host else {found.host for found in await self.ping()}
+        stream = observing.read_logs(
+            self._asker,
+            deployment=deployment,
+            host=host,
+            history_from=history_from,
+            lines=lines,
+            follow=follow,
+        )
+        async for line in stream:
+            yield line

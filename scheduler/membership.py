@@ -1,0 +1,206 @@
+"""Which hosts are there, judged by their reports alone; a core without I/O, one for each term.
+
+It decides whether a report counts and who joined, was lost or came back. It neither places nor
+withdraws anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lattice.model.host import Inventory, Report
+from lattice.model.ids import HostId
+from scheduler.profile import Profile
+
+MemberState = Literal["ready", "silent", "lost"]
+
+CONTEST_HEARTBEATS = 1.5
+"""Silence of a host's former process, in heartbeats, after which a new process takes its place: one
+report may be late, two in a row are not."""
+
+RETIRED_BOOTS_MAX = 8
+"""Former processes of one host that are remembered, so that a late report is not taken for news."""
+
+FRESH_SEQUENCE_MAX = 3
+"""A report with a sequence up to this one comes from a process that has just started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MembershipChanged:
+    """A host came or went. `joined` is news to the lattice, `returned` was lost in this term."""
+
+    host: HostId
+    change: Literal["joined", "returned", "rebooted", "lost", "left"]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The report counts."""
+
+    changes: tuple[MembershipChanged, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """The report is older than one that counted, or its process is not yet known to be the only one
+    of its host; the host is answered without a lease."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The report comes from the second of two processes with one key."""
+
+    reason: str
+
+
+Verdict = Accepted | Ignored | Refused
+
+
+@dataclass(slots=True)
+class _Member:
+    known_at_s: float
+    inventory: Inventory | None = None
+    state: MemberState = "silent"
+    report: Report | None = None
+    heard_at_s: float = 0.0
+    challenger: str = ""
+    challenged_at_s: float = 0.0
+    retired: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A host as the scheduler knows it now."""
+
+    inventory: Inventory
+    state: MemberState
+    report: Report | None  # the last one that counted in this term
+    heard_at_s: float | None
+
+
+class Membership:
+    """The hosts of a lattice during one term. Time goes in with each call."""
+
+    def __init__(self, profile: Profile, *, now_s: float) -> None:
+        self._profile = profile
+        self._began_s = now_s
+        self._members: dict[HostId, _Member] = {}
+
+    def members(self) -> Mapping[HostId, Member]:
+        """Return the hosts with an inventory, by id in sorted order."""
+        return {
+            host: Member(
+                inventory=member.inventory,
+                state=member.state,
+                report=member.report,
+                heard_at_s=member.heard_at_s if member.report else None,
+            )
+            for host, member in sorted(self._members.items())
+            if member.inventory is not None
+        }
+
+    def last_report(self, host: HostId) -> Report | None:
+        """Return the last report of a host that counted in this term."""
+        member = self._members.get(host)
+        return member.report if member is not None else None
+
+    def is_settled(self, now_s: float) -> bool:
+        """Tell whether every host known at the take-over has reported or had the time to."""
+        if now_s - self._began_s > self._profile.lost_after_s:
+            return True
+        return not any(
+            member.state == "silent" and member.inventory is not None
+            for member in self._members.values()
+        )
+
+    def inventory_read(
+        self, now_s: float, host: HostId, inventory: Inventory | None
+    ) -> tuple[MembershipChanged, ...]:
+        """Take a host's facts; None when it left in order."""
+        if inventory is None:
+            member = self._members.pop(host, None)
+            if member is None or member.inventory is None:
+                return ()
+            return (MembershipChanged(host=host, change="left"),)
+        member = self._members.setdefault(host, _Member(known_at_s=now_s))
+        is_first = member.inventory is None
+        member.inventory = inventory
+        if is_first and member.report is not None and member.state == "ready":
+            return (MembershipChanged(host=host, change="joined"),)
+        return ()
+
+    def reported(self, now_s: float, report: Report) -> Verdict:
+        """Judge a report and take it if it counts."""
+        member = self._members.setdefault(report.host, _Member(known_at_s=now_s))
+        last = member.report
+        if last is not None and report.boot == last.boot and report.sequence <= last.sequence:
+            return Ignored()
+        if last is not None and report.boot != last.boot:
+            if (verdict := self._contest(now_s, member, last, report)) is not None:
+                return verdict
+            member.retired = [*member.retired[1 - RETIRED_BOOTS_MAX :], last.boot]
+        before = member.state
+        is_new_boot = last is None or last.boot != report.boot
+        member.report, member.heard_at_s, member.state = report, now_s, "ready"
+        if member.inventory is None:
+            return Accepted()
+        return Accepted(changes=_arrival(report, before, last, is_new_boot=is_new_boot))
+
+    def ticked(self, now_s: float) -> tuple[MembershipChanged, ...]:
+        """Give up the hosts that were silent for too long, at the earliest one such time after the
+        take-over, because reports of the time before went to another scheduler."""
+        limit_s = self._profile.lost_after_s
+        changes: list[MembershipChanged] = []
+        for host, member in sorted(self._members.items()):
+            since_s = member.heard_at_s if member.report else member.known_at_s
+            if member.state == "lost" or now_s - max(since_s, self._began_s) <= limit_s:
+                continue
+            member.state = "lost"
+            if member.inventory is not None:
+                reason = f"no heartbeat for {limit_s:g} s"
+                changes.append(MembershipChanged(host=host, change="lost", reason=reason))
+        return tuple(changes)
+
+    def _contest(
+        self, now_s: float, member: _Member, last: Report, report: Report
+    ) -> Verdict | None:
+        """Decide about a report of another process than the last one's; None lets it take over.
+
+        A new process waits until the former one has been silent for long enough to be gone. If the
+        former one reports after the new one appeared, both are alive, and the new one is refused.
+        """
+        silence_s = now_s - member.heard_at_s
+        if report.boot in member.retired and member.state == "ready":
+            return Refused(reason=_two_hosts(report, last))
+        is_former_gone = silence_s > CONTEST_HEARTBEATS * self._profile.heartbeat_s
+        if is_former_gone or member.state == "lost":
+            member.challenger = ""
+            return None
+        if member.challenger != report.boot:
+            member.challenger, member.challenged_at_s = report.boot, now_s
+            return Ignored()
+        if member.heard_at_s > member.challenged_at_s:
+            return Refused(reason=_two_hosts(report, last))
+        return Ignored()
+
+
+def _arrival(
+    report: Report, before: MemberState, last: Report | None, *, is_new_boot: bool
+) -> tuple[MembershipChanged, ...]:
+    if before == "lost":
+        return (MembershipChanged(host=report.host, change="returned"),)
+    if last is None and report.sequence <= FRESH_SEQUENCE_MAX:
+        return (MembershipChanged(host=report.host, change="joined"),)
+    if last is not None and is_new_boot:
+        return (MembershipChanged(host=report.host, change="rebooted"),)
+    return ()
+
+
+def _two_hosts(report: Report, last: Report) -> str:
+    return (
+        f"two hosts with one key: process {report.boot} reports as {report.host}, but process "
+        f"{last.boot} does so already; stop one of them, or give it a state folder of its own"
+    )

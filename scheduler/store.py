@@ -1,0 +1,216 @@
+"""The control bucket as the scheduler sees it: keys and documents over any `Store`.
+
+One function for each request that the cores make, each ending in exactly one event: errors of the
+bucket become outcomes here. Decisions are made in the cores.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TypeVar
+
+from lattice.bus.base import CaughtUp, Entry, Fence, Store, Write
+from lattice.errors import DecodeError, LatticeError, NotFoundError
+from lattice.model.ids import DeploymentName, HostId
+from lattice.model.manifest import parse_deployment
+from lattice.wire.codec import decode_as, encode
+from lattice.wire.messages import DeploymentRecord, Lease, Target, Term
+from lattice.wire.subjects import LEADER, TERM, desired, history, target
+from scheduler import delivery, election
+from scheduler.generations import Wanted
+
+TARGETS = "target"
+"""The family of all targets."""
+
+DESIRED = "desired"
+"""The family of all desired records."""
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A deployment's desired record and the revision at which it stands."""
+
+    record: DeploymentRecord
+    revision: int
+
+
+class ControlStore:
+    """The leader's and the submitter's access to the control bucket."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # --- election -------------------------------------------------------------------------
+
+    async def read_lease(self) -> election.Event:
+        """Return what `leader` and `term` hold; what cannot be read counts as held by nobody."""
+        try:
+            lease, term = await self._store.get(LEADER), await self._store.get(TERM)
+        except LatticeError as exc:
+            return election.Failed(reason=exc.message)
+        return election.LeaseRead(
+            lease=_readable(lease, Lease),
+            revision=lease.revision if lease else 0,
+            term=_readable(term, Term),
+            term_revision=term.revision if term else 0,
+        )
+
+    async def acquire(self, asked: election.Acquire) -> election.Event:
+        """Write lease and term in one batch."""
+        writes = (
+            Write(key=LEADER, value=encode(asked.lease), expect=asked.lease_expect),
+            # The term comes last, because a batch tells the revision of its last write.
+            Write(key=TERM, value=encode(asked.term), expect=asked.term_expect),
+        )
+        try:
+            epoch = await self._store.put_many(writes)
+        except LatticeError as exc:
+            return election.Failed(reason=exc.message)
+        return election.Acquired(
+            epoch=epoch, incarnation=asked.term.incarnation, asked_s=asked.asked_s
+        )
+
+    async def renew(self, asked: election.Renew) -> election.Event:
+        """Write the lease over the own one."""
+        try:
+            revision = await self._store.put(LEADER, encode(asked.lease), expect=asked.expect)
+        except LatticeError as exc:
+            return election.Failed(reason=exc.message)
+        return election.Renewed(revision=revision, asked_s=asked.asked_s)
+
+    async def release(self, revision: int) -> None:
+        """Give the own lease back, so that a standby takes over at once. Errors are left to it."""
+        try:
+            await self._store.delete(LEADER, expect=revision)
+        except LatticeError as exc:
+            log.info("lease not given back, it runs out by itself: %s", exc)
+
+    # --- targets --------------------------------------------------------------------------
+
+    async def read_targets(self) -> delivery.Outcome:
+        """Return every target that stands; what cannot be read counts as empty."""
+        documents: list[delivery.Document] = []
+        try:
+            async with self._store.watch(TARGETS) as entries:
+                async for entry in entries:
+                    if isinstance(entry, CaughtUp):
+                        return delivery.TargetsRead(documents=tuple(documents))
+                    documents.append(_document(entry.key.partition(".")[2], entry))
+        except LatticeError as exc:
+            log.warning("targets not read, trying again: %s", exc)
+        return delivery.TargetsUnread()
+
+    async def read_target(self, asked: delivery.ReadTarget) -> delivery.Outcome:
+        """Return one target."""
+        try:
+            entry = await self._store.get(target(asked.host))
+        except LatticeError as exc:
+            log.warning("target of %s not read, trying again: %s", asked.host, exc)
+            return delivery.TargetUnknown(host=asked.host, ticket=asked.ticket)
+        return delivery.TargetRead(ticket=asked.ticket, document=_document(asked.host, entry))
+
+    async def write_target(self, asked: delivery.WriteTarget) -> delivery.Outcome:
+        """Write one target while the term stands."""
+        write = Write(key=target(asked.host), value=encode(asked.target), expect=asked.expect)
+        try:
+            revision = await self._store.put_many((write,), fence=Fence(TERM, asked.epoch))
+        except LatticeError as exc:
+            log.warning("target of %s not written, reading it again: %s", asked.host, exc)
+            return delivery.TargetUnknown(host=asked.host, ticket=asked.ticket)
+        return delivery.TargetWritten(host=asked.host, ticket=asked.ticket, revision=revision)
+
+    # --- deployments ----------------------------------------------------------------------
+
+    async def deployment(self, name: DeploymentName) -> Standing | None:
+        """Return a deployment's desired record, None if there is none.
+
+        Raises:
+            DecodeError: what stands there is no record.
+        """
+        entry = await self._store.get(desired(name))
+        if entry is None or entry.value is None:
+            return None
+        record = decode_as(DeploymentRecord, entry.value)
+        return Standing(record=record, revision=entry.revision)
+
+    async def deployment_names(self) -> tuple[DeploymentName, ...]:
+        """Return the names of all deployments, sorted."""
+        keys = await self._store.keys(DESIRED)
+        return tuple(DeploymentName(key.partition(".")[2]) for key in keys)
+
+    async def generations(self, name: DeploymentName) -> tuple[int, ...]:
+        """Return the generations of a deployment that history keeps, oldest first."""
+        keys = await self._store.keys(f"history.{name}")
+        numbers = (key.rpartition(".")[2] for key in keys)
+        return tuple(sorted(int(number) for number in numbers if number.isdigit()))
+
+    async def put_generation(self, record: DeploymentRecord) -> None:
+        """Keep a generation for the hosts to read. It is written before `desired` names it.
+
+        Raises:
+            ConflictError: the generation exists already.
+        """
+        await self._store.put(history(record.name, record.generation), encode(record), expect=0)
+
+    async def put_deployment(self, record: DeploymentRecord, *, expect: int) -> int:
+        """Write the desired record and return its revision.
+
+        Raises:
+            ConflictError: it does not stand at `expect`.
+        """
+        return await self._store.put(desired(record.name), encode(record), expect=expect)
+
+    async def delete_deployment(self, name: DeploymentName, *, expect: int | None) -> int:
+        """Remove the desired record and return the revision of the removal; history is kept.
+
+        Raises:
+            NotFoundError: there is none.
+            ConflictError: it does not stand at `expect`.
+        """
+        entry = await self._store.get(desired(name))
+        if entry is None:
+            raise NotFoundError(f"there is no deployment {name}", name=name)
+        revision = entry.revision if expect is None else expect
+        return await self._store.delete(desired(name), expect=revision)
+
+
+def wanted_of(record: DeploymentRecord) -> Wanted:
+    """Return what placement needs of a record.
+
+    Raises:
+        InvalidError: the manifest in the record is not one that this release reads.
+    """
+    deployment = parse_deployment(record.manifest)
+    return Wanted(
+        name=DeploymentName(record.name),
+        generation=record.generation,
+        replicas=deployment.replicas,
+        require_labels=deployment.placement.require_labels,
+        interfaces=tuple(record.interfaces),
+        cpu_milli=deployment.placement.cpu_milli,
+        memory_bytes=deployment.placement.memory_bytes,
+    )
+
+
+def _document(host: str, entry: Entry | None) -> delivery.Document:
+    found = _readable(entry, Target)
+    return delivery.Document(
+        host=HostId(host),
+        items=tuple(found.items) if found else (),
+        revision=entry.revision if entry else 0,
+    )
+
+
+def _readable(entry: Entry | None, cls: type[T]) -> T | None:
+    if entry is None or entry.value is None:
+        return None
+    try:
+        return decode_as(cls, entry.value)
+    except DecodeError as exc:
+        log.warning("%s at revision %d is taken for absent: %s", entry.key, entry.revision, exc)
+        return None

@@ -1,0 +1,130 @@
+"""Small components for tests, as bytes: well-behaved ones and hostile ones.
+
+Each function names its interface and functions, so that a test needs not open the WAT text; the
+texts lie in `plain/` and `hostile/`. Nothing here starts an engine or knows the product.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sysconfig
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import wasmtime
+
+FOLDER = Path(__file__).parent
+
+RUN = "test:guest/run@0.1.0"
+"""The interface of most hostile guests: run() -> u32."""
+
+
+def add() -> bytes:
+    """`test:math/add@0.1.0`: add(a: u32, b: u32) -> u32, modulo 2^32."""
+    return _plain("add")
+
+
+def divide() -> bytes:
+    """`test:math/divide@0.1.0`: divide(a: s32, b: s32) -> result<s32, string>."""
+    return _plain("divide")
+
+
+def echo() -> bytes:
+    """`test:text/echo@0.1.0`: echo(text: string) -> string."""
+    return _plain("echo")
+
+
+def root() -> bytes:
+    """Functions at the root: add(a: u32, b: u32) -> u32 and answer() -> u32, which is 42."""
+    return _plain("root")
+
+
+def hello() -> bytes:
+    """`test:hello/greet@0.1.0`: greet(name: string) -> string, "Hello, NAME!"."""
+    return _plain("hello")
+
+
+def greeter() -> bytes:
+    """`test:greeter/welcome@0.1.0`: welcome(name: string) -> string; imports `test:hello/greet`."""
+    return _plain("greeter")
+
+
+def counter() -> bytes:
+    """A service, `test:counter/counter@0.1.0`: start(), next() -> u64, starts() -> u32, fail()."""
+    return _plain("counter")
+
+
+def ticket() -> bytes:
+    """`test:ticket/ticket@0.1.0`: draw() -> u64 = next() + 1; imports `test:counter/counter`."""
+    return _plain("ticket")
+
+
+def waiter() -> bytes:
+    """`RUN`: wait(1) + wait(2) + wait(3) of its import `test:host/gate@0.1.0`."""
+    return _plain("waiter")
+
+
+@cache
+def values() -> bytes:
+    """`test:values/echo@0.1.0`: one function for each shape of value; see `values/values.wit`."""
+    return _with_wit(FOLDER / "values" / "values.wit", FOLDER / "values" / "values.wat")
+
+
+@cache
+def talker() -> bytes:
+    """`test:talker/talk@0.1.0`: say(text: string) to standard output, complain(...) to error."""
+    return _with_wit(FOLDER / "talker" / "talker.wit", FOLDER / "talker" / "talker.wat")
+
+
+@cache
+def hostile() -> dict[str, bytes]:
+    """Return every hostile component by name; all of them are valid components.
+
+    Exporting `RUN`: spin, trap, recurse, grow, grow-trap, huge-memory, trap-at-birth,
+    divide-by-zero, out-of-bounds, missing-import (`nobody:home/thing@0.1.0`), calls-itself
+    (imports `RUN` too). Others: start-traps and start-spins (a `counter` that never gets ready),
+    wrong-type (a `hello` that does not fit `greeter`), bad-results (breaks the canonical ABI).
+    """
+    return {path.stem: _compile(path) for path in sorted((FOLDER / "hostile").glob("*.wat"))}
+
+
+def not_components() -> dict[str, bytes]:
+    """Return bytes that must be refused as components, by what is wrong with them."""
+    body = add()
+    return {
+        "empty": b"",
+        "text": b"this is no component\n",
+        "core module": bytes(wasmtime.wat2wasm("(module)")),
+        "cut in the middle": body[: len(body) // 2],
+        "header only, unknown version": b"\0asm\x77\0\x01\0",
+        "bad section length": body[:9] + b"\xff\xff\xff\xff\x0f" + body[10:],
+    }
+
+
+def nothing() -> bytes:
+    """Return the smallest component: it imports and exports nothing."""
+    return bytes(wasmtime.wat2wasm("(component)"))
+
+
+@cache
+def _plain(name: str) -> bytes:
+    return _compile(FOLDER / "plain" / f"{name}.wat")
+
+
+def _compile(path: Path) -> bytes:
+    return bytes(wasmtime.wat2wasm(path.read_text(encoding="utf-8")))
+
+
+def _with_wit(wit: Path, core: Path) -> bytes:
+    """Return the component that a core module and the one world of a WIT file make together."""
+    tool = Path(sysconfig.get_path("scripts")) / "wasm-tools"
+    with tempfile.TemporaryDirectory() as folder:
+        module, embedded, component = (
+            Path(folder) / name for name in ("core.wasm", "embedded.wasm", "component.wasm")
+        )
+        module.write_bytes(_compile(core))
+        embed: list[str | Path] = [tool, "component", "embed", wit, module, "--world", wit.stem]
+        subprocess.run([*embed, "--output", embedded], check=True)
+        subprocess.run([tool, "component", "new", embedded, "--output", component], check=True)
+        return component.read_bytes()

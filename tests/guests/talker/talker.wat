@@ -1,0 +1,30 @@
+(module
+  ;; The code of `talker.wit`: one write to a standard stream for each call.
+  (import "wasi:cli/stdout@0.2.0" "get-stdout" (func $stdout (result i32)))
+  (import "wasi:cli/stderr@0.2.0" "get-stderr" (func $stderr (result i32)))
+  (import "wasi:io/streams@0.2.0" "[method]output-stream.blocking-write-and-flush"
+    (func $write (param i32 i32 i32 i32)))
+  (import "wasi:io/streams@0.2.0" "[resource-drop]output-stream" (func $drop-stream (param i32)))
+  (import "wasi:io/error@0.2.0" "[resource-drop]error" (func $drop-error (param i32)))
+  (memory (export "memory") 2)
+  (global $next (mut i32) (i32.const 64))
+  ;; Only arguments are allocated: one text a call, of at most the two pages of memory.
+  (func (export "cabi_realloc") (param $old i32) (param $old_size i32) (param $align i32)
+      (param $size i32) (result i32)
+    (if (i32.gt_u (local.get $size) (i32.const 131000)) (then unreachable))
+    (memory.copy (global.get $next) (local.get $old) (select (local.get $old_size)
+      (local.get $size) (i32.lt_u (local.get $old_size) (local.get $size))))
+    (global.get $next))
+  (func $put (param $stream i32) (param $text i32) (param $length i32)
+    (call $write (local.get $stream) (local.get $text)
+      (select (local.get $length) (i32.const 4096)
+        (i32.lt_u (local.get $length) (i32.const 4096)))
+      (i32.const 0))
+    ;; A result of "last operation failed" owns an error: byte 0 is the result, byte 4 the case.
+    (if (i32.and (i32.load8_u (i32.const 0)) (i32.eqz (i32.load8_u (i32.const 4))))
+      (then (call $drop-error (i32.load (i32.const 8)))))
+    (call $drop-stream (local.get $stream)))
+  (func (export "test:talker/talk@0.1.0#say") (param $text i32) (param $length i32)
+    (call $put (call $stdout) (local.get $text) (local.get $length)))
+  (func (export "test:talker/talk@0.1.0#complain") (param $text i32) (param $length i32)
+    (call $put (call $stderr) (local.get $text) (local.get $length))))

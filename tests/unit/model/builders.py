@@ -1,0 +1,145 @@
+"""Manifests and hypothesis strategies for valid deployments."""
+
+from hypothesis import strategies as st
+
+from lattice.model.deployment import (
+    Binding,
+    Component,
+    Deployment,
+    File,
+    Limits,
+    Link,
+    Placement,
+    Restart,
+    Service,
+    Wire,
+)  # fmt: skip
+from lattice.model.ids import DeploymentName
+from lattice.model.labels import Selector
+
+FULL = """
+lattice: v1
+kind: Deployment
+name: docsearch
+labels: {team: search}
+replicas: 3
+components:
+  - name: tokenize
+    image: ./tokenize.wasm
+    limits: {memory: 64Mi, deadline: 2s, concurrency: 16, queue: 128}
+    env: {LANG: C}
+    config: {stopwords: "en"}
+  - {name: rank, image: ./rank.wasm}
+services:
+  - {name: index, image: ./index.wasm, restart: {backoff: [200ms, 1m], max: 5}, files: [corpus]}
+files: [{name: corpus, source: ./corpus.jsonl}]
+wiring:
+  - {component: rank, import: "docs:text/tokenize", to: tokenize}
+expose: ["docs:search/query@0.1.0"]
+links:
+  - {import: "docs:dict/lookup", to: dictionary, route: remote, timeout: 500ms}
+bindings:
+  - {name: default, interface: "wasi:keyvalue/store", config: {bucket: docs}}
+placement:
+  require: {labels: ["zone in (eu, us)", "!spot"], cpu: 100m, memory: 128Mi}
+"""
+
+
+def minimal(**fields: object) -> dict[str, object]:
+    """Return a valid document with the given fields added or replaced."""
+    components = [{"name": "a", "image": "a.wasm"}]
+    return {"lattice": "v1", "name": "d", "components": components, **fields}
+
+
+NAMES = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=10)
+INTERFACES = st.from_regex(r"[a-z]{1,3}:[a-z]{1,3}/[a-z]{1,3}(@[0-9]\.[0-9])?", fullmatch=True)
+ARTIFACTS = st.from_regex(r"sha256:[0-9a-f]{64}|\./[a-z]{1,8}\.wasm", fullmatch=True)
+CONFIGS = st.dictionaries(st.from_regex(r"[!-~]{1,6}", fullmatch=True), TEXTS, max_size=2)
+ENVS = st.dictionaries(st.from_regex(r"[A-Z_][A-Z0-9_]{0,5}", fullmatch=True), TEXTS, max_size=2)
+LIMITS = st.builds(
+    Limits,
+    memory_bytes=st.integers(65536, 1 << 36),
+    deadline_s=st.floats(0.001, 86400.0),
+    concurrency=st.integers(1, 10_000),
+    queue=st.integers(0, 100_000),
+)
+KEYS = st.from_regex(r"[a-z]([a-z./-]{0,5}[a-z])?", fullmatch=True)
+VALUES = st.from_regex(r"[a-zA-Z0-9.]([a-z =!<>]{0,4}[a-z])?", fullmatch=True)
+SELECTORS = st.one_of(
+    st.builds(Selector, KEYS, st.sampled_from(["in", "notin"]),
+              st.lists(VALUES, min_size=1, max_size=3).map(tuple)),
+    st.builds(Selector, KEYS, st.sampled_from(["exists", "absent"])),
+    st.builds(Selector, KEYS, st.sampled_from(["<", ">"]),
+              st.integers(-99, 99).map(lambda number: (str(number),))),
+)  # fmt: skip
+
+
+@st.composite
+def deployments(draw: st.DrawFn) -> Deployment:
+    """Return any deployment that a manifest can describe."""
+    names = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
+    split = draw(st.integers(0, len(names)))
+    files = tuple(
+        File(name=name, source=draw(ARTIFACTS))
+        for name in draw(st.lists(NAMES, max_size=2, unique=True))
+    )
+    common = {"image": ARTIFACTS, "limits": LIMITS, "env": ENVS, "config": CONFIGS}
+    components = tuple(
+        draw(st.builds(Component, name=st.just(name), **common)) for name in names[:split]
+    )
+    backoff = sorted(draw(st.tuples(st.floats(0.001, 3600.0), st.floats(0.001, 3600.0))))
+    restart = Restart(
+        backoff_min_s=backoff[0], backoff_max_s=backoff[1], attempts=draw(st.integers(0, 1000))
+    )
+    seen = st.lists(st.sampled_from(files), max_size=3) if files else st.just([])
+    services = tuple(
+        draw(
+            st.builds(
+                Service,
+                name=st.just(name),
+                restart=st.just(restart),
+                files=seen.map(lambda chosen: tuple(file.name for file in chosen)),
+                **common,
+            )
+        )
+        for name in names[split:]
+    )
+    interfaces = draw(st.lists(INTERFACES, max_size=3, unique=True))
+    wiring = tuple(
+        Wire(part=names[0], interface=interface, to=names[1])
+        for interface in interfaces
+        if len(names) > 1
+    )
+    name = draw(NAMES)
+    link = st.builds(
+        Link,
+        interface=st.just(""),
+        to=NAMES.filter(lambda to: to != name).map(DeploymentName),
+        route=st.sampled_from(["auto", "local", "remote"]),
+        timeout_s=st.floats(0.001, 3600.0),
+    )
+    return Deployment(
+        name=DeploymentName(name),
+        replicas=draw(st.integers(0, 100_000)),
+        labels=draw(st.dictionaries(KEYS, TEXTS, max_size=2)),
+        components=components,
+        services=services,
+        files=files,
+        wiring=wiring,
+        expose=draw(st.none() | st.just(tuple(interfaces))),
+        links=tuple(_with_interface(draw(link), interface) for interface in interfaces),
+        bindings=tuple(
+            Binding(interface=interface, name=draw(NAMES), config=draw(CONFIGS))
+            for interface in interfaces
+        ),
+        placement=Placement(
+            require_labels=tuple(draw(st.lists(SELECTORS, max_size=3))),
+            cpu_milli=draw(st.integers(0, 1_024_000)),
+            memory_bytes=draw(st.integers(0, 1 << 40)),
+        ),
+    )
+
+
+def _with_interface(link: Link, interface: str) -> Link:
+    return Link(interface=interface, to=link.to, route=link.route, timeout_s=link.timeout_s)
