@@ -12,11 +12,10 @@ from typing import Any, Protocol
 
 from lattice.bus.base import Bus
 from lattice.clock import Clock
-from lattice.component.wiring import LinkTarget
+from lattice.component.resolution import LinkTarget
 from lattice.errors import (
     ConflictError,
     DeadlineExceededError,
-    LatticeError,
     NoRouteError,
     from_wire,
 )
@@ -45,6 +44,10 @@ class CallContext:
     def inside(self, service: str) -> CallContext:
         """Return the context of calls that a service makes while it works on this one."""
         return replace(self, holds=(*self.holds, service), legs=self.legs)
+
+    def within(self, deployment: str) -> CallContext:
+        """Return the context of calls that a deployment makes while it works on this one."""
+        return replace(self, caller=deployment, chain=(*self.chain, deployment), legs=self.legs)
 
     def left_s(self, now_s: float) -> float:
         """Return the seconds that are left.
@@ -189,8 +192,3 @@ class Invoker:
         if reply.err is not None:
             raise from_wire(reply.err)
         return reply
-
-
-def error_reply(error: LatticeError, *, host: str, generation: int, legs: list[Leg]) -> CallReply:
-    """Return the reply that carries an error back to the caller."""
-    return CallReply(err=error.to_wire(), host=host, generation=generation, legs=legs)

@@ -7,21 +7,21 @@ service is an actor. Imports are satisfied as `lattice.component.wiring` resolve
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import anyio
 from anyio.abc import TaskStatus
 
 from hosts.actor import ServiceActor
-from hosts.engine.base import HostImport, World
+from hosts.engine.base import HostImport
 from hosts.gate import Gate
 from hosts.invoker import CallContext, Invoker
 from hosts.workload import Prepared
 from lattice.clock import Clock
 from lattice.component.types import Function
 from lattice.component.wiring import COMPOSED, Connection
-from lattice.model.deployment import Component, Service
 from lattice.model.ids import ReplicaId
 
 LogLine = Callable[[str, str], None]
@@ -47,7 +47,7 @@ class Replica:
         self._prepared = prepared
         self._invoker = invoker
         self._clock = clock
-        self._log = log
+        self._world = replace(prepared.composed_world, log=log)
         limits = prepared.composed_limits
         self._deadline_s = limits.deadline_s
         self._gate = Gate(f"replica {replica}", concurrency=limits.concurrency, queue=limits.queue)
@@ -56,8 +56,8 @@ class Replica:
                 service,
                 prepared.programs[service.name],
                 owner=replica,
-                imports_for=lambda context, name=service.name: self._imports(name, context),
-                world=self._world(service, prepared.files_of(service)),
+                imports_for=partial(self._imports, service.name),
+                world=replace(prepared.world_of(service), log=log),
                 clock=clock,
             )
             for service in prepared.deployment.services
@@ -80,8 +80,8 @@ class Replica:
             LatticeError: a service could not start, or failed too often.
         """
         async with anyio.create_task_group() as group:
-            for actor in self._prepared.start_order(self._actors):
-                await group.start(actor.run)
+            for service in self._prepared.start_order():
+                await group.start(self._actors[service].run)
             task_status.started()
             await anyio.sleep_forever()
 
@@ -125,7 +125,7 @@ class Replica:
         async with self._gate.entry(deadline_s=context.left_s(now_s)):
             left_s = min(context.left_s(self._clock.monotonic_s()), self._deadline_s)
             instance = await self._prepared.programs[COMPOSED].instantiate(
-                self._imports(COMPOSED, lambda: context), self._composed_world()
+                self._imports(COMPOSED, lambda: context), self._world
             )
             try:
                 return await instance.call(interface, function, args, deadline_s=left_s)
@@ -151,15 +151,3 @@ class Replica:
             )
 
         return call
-
-    def _composed_world(self) -> World:
-        return World()
-
-    def _world(self, part: Component | Service, files: Mapping[str, Path]) -> World:
-        return World(
-            env=part.env,
-            config=part.config,
-            files=files,
-            memory_bytes_max=part.limits.memory_bytes,
-            log=self._log,
-        )

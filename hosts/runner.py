@@ -158,4 +158,3 @@ class Runner:
             if is_last:
                 await self._endpoints.close(replica.deployment)
             await replica.drained()
-

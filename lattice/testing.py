@@ -42,17 +42,19 @@ async def running_nats(
     *,
     lattice: str = LATTICE,
     limits: BrokerLimits | None = None,
+    with_stores: bool = True,
 ) -> AsyncIterator[EmbeddedNats]:
     """Yield a broker that answers, with one user per role; without `directory` it leaves nothing.
 
+    The stores of the lattice are there, unless a test is about their making.
     `Raises:` as entering `EmbeddedNats`.
     """
-    if directory is not None:
-        async with EmbeddedNats(directory, lattice=lattice, limits=limits) as nats:
-            yield nats
-        return
     with tempfile.TemporaryDirectory(prefix="lattice-nats-") as temporary:
-        async with EmbeddedNats(Path(temporary) / "nats", lattice=lattice, limits=limits) as nats:
+        chosen = directory or Path(temporary) / "nats"
+        async with EmbeddedNats(chosen, lattice=lattice, limits=limits) as nats:
+            if with_stores:
+                async with connect_as(nats, "scheduler"):
+                    pass
             yield nats
 
 
@@ -73,13 +75,17 @@ def settings_for(nats: EmbeddedNats, role: Role, identity: Identity | None = Non
 async def connect_as(
     nats: EmbeddedNats, role: Role, identity: Identity | None = None
 ) -> AsyncIterator[Connection]:
-    """Yield a connection with a role's least permissions; a host without identity gets a new one.
+    """Yield a connection with a role's least permissions; a host without identity gets one.
 
+    A scheduler creates the stores that are missing.
     `Raises:` as `lattice.bus.connecting.connect`.
     """
     if role == "host" and identity is None:
         identity = await new_host(nats)
-    async with connect(settings_for(nats, role, identity), name=f"test-{role}") as connection:
+    settings = settings_for(nats, role, identity)
+    async with connect(
+        settings, name=f"test-{role}", creates_stores=role == "scheduler"
+    ) as connection:
         yield connection
 
 

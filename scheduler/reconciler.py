@@ -85,10 +85,11 @@ class Acknowledge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse:
-    """Answer the report with a conflict."""
+    """Answer the report with a conflict, or with "no route" when this scheduler does not lead."""
 
     host: HostId
     reason: str
+    is_leading: bool = True
 
 
 Command = Acknowledge | Refuse | Emit | delivery.Command
@@ -106,7 +107,7 @@ class Reconciler:
         self.failures = FailureMemory()
         self.wanted: dict[DeploymentName, Wanted | None] = {}  # None: the record is malformed
         self.unplaced: Mapping[Key, Unplaced] = {}
-        self._announcements = Announcements(epoch)
+        self.announcements = Announcements(epoch)
         self._profile = profile
         self._lease_until_s = lease_until_s
         self._is_due = True  # something changed since the last plan
@@ -142,22 +143,23 @@ class Reconciler:
         self._is_due = True
         if event.is_malformed:
             self.wanted[event.name] = None
-        elif event.wanted is None:
+            return ()
+        if event.wanted is None:
             self.wanted.pop(event.name, None)
         else:
             self.wanted[event.name] = event.wanted
-        return self._announcements.desired(event.name, event.wanted, event.revision)
+        return self.announcements.desired(event.name, event.wanted, event.revision)
 
     def _changed(self, changes: tuple[MembershipChanged, ...]) -> tuple[Command, ...]:
         if not changes:
             return ()
         self._is_due = True
         members = self.membership.members()
-        return tuple(self._announcements.host(change, members) for change in changes)
+        return tuple(self.announcements.host(change, members) for change in changes)
 
     def _reported(self, now_s: float, report: Report) -> tuple[Command, ...]:
         if now_s >= self._lease_until_s:
-            return (Refuse(host=report.host, reason="this scheduler leads no longer"),)
+            return (Refuse(host=report.host, reason="leads no longer", is_leading=False),)
         last = self.membership.last_report(report.host)
         match self.membership.reported(now_s, report):
             case Refused(reason=reason):
@@ -204,7 +206,7 @@ class Reconciler:
         if changed is None:
             return commands
         members = self.membership.members()
-        return (*commands, *self._announcements.target(changed, members.get(changed.host)))
+        return (*commands, *self.announcements.target(changed, members.get(changed.host)))
 
     # --- decisions ------------------------------------------------------------------------
 
@@ -238,7 +240,7 @@ class Reconciler:
                 continue
             counts = made.assignments.get(host, {})
             commands += self.delivery.propose(host, self._items(host, counts, needs))
-        return (*commands, *self._announcements.unplaced(made.unplaced))
+        return (*commands, *self.announcements.unplaced(made.unplaced))
 
     def _decide(
         self,

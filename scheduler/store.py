@@ -33,9 +33,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A deployment's desired record and the revision at which it stands."""
+    """A deployment's desired record and the revision at which it stands.
 
-    record: DeploymentRecord
+    `record` is None when what stands there cannot be read.
+    """
+
+    name: DeploymentName
+    record: DeploymentRecord | None
     revision: int
 
 
@@ -127,21 +131,19 @@ class ControlStore:
     # --- deployments ----------------------------------------------------------------------
 
     async def deployment(self, name: DeploymentName) -> Standing | None:
-        """Return a deployment's desired record, None if there is none.
-
-        Raises:
-            DecodeError: what stands there is no record.
-        """
+        """Return a deployment's desired record, None if there is none."""
         entry = await self._store.get(desired(name))
-        if entry is None or entry.value is None:
-            return None
-        record = decode_as(DeploymentRecord, entry.value)
-        return Standing(record=record, revision=entry.revision)
+        return None if entry is None else _standing(entry)
 
-    async def deployment_names(self) -> tuple[DeploymentName, ...]:
-        """Return the names of all deployments, sorted."""
-        keys = await self._store.keys(DESIRED)
-        return tuple(DeploymentName(key.partition(".")[2]) for key in keys)
+    async def deployments(self) -> tuple[Standing, ...]:
+        """Return every desired record, by name."""
+        found: list[Standing] = []
+        async with self._store.watch(DESIRED) as entries:
+            async for entry in entries:
+                if isinstance(entry, CaughtUp):
+                    break
+                found.append(_standing(entry))
+        return tuple(sorted(found, key=lambda standing: standing.name))
 
     async def generations(self, name: DeploymentName) -> tuple[int, ...]:
         """Return the generations of a deployment that history keeps, oldest first."""
@@ -156,6 +158,10 @@ class ControlStore:
             ConflictError: the generation exists already.
         """
         await self._store.put(history(record.name, record.generation), encode(record), expect=0)
+
+    async def drop_generation(self, name: DeploymentName, generation: int) -> None:
+        """Remove one generation from history."""
+        await self._store.delete(history(name, generation))
 
     async def put_deployment(self, record: DeploymentRecord, *, expect: int) -> int:
         """Write the desired record and return its revision.
@@ -194,6 +200,14 @@ def wanted_of(record: DeploymentRecord) -> Wanted:
         interfaces=tuple(record.interfaces),
         cpu_milli=deployment.placement.cpu_milli,
         memory_bytes=deployment.placement.memory_bytes,
+    )
+
+
+def _standing(entry: Entry) -> Standing:
+    return Standing(
+        name=DeploymentName(entry.key.partition(".")[2]),
+        record=_readable(entry, DeploymentRecord),
+        revision=entry.revision,
     )
 
 

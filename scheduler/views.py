@@ -112,7 +112,8 @@ def _state(core: Reconciler, wanted: Wanted, counted: Counted) -> DeploymentStat
     """
     if counted.running >= wanted.replicas and not counted.outgoing and not counted.failing:
         return "ready"
-    has_failed = counted.failing > 0 or bool(core.failures.failures(wanted.key))
+    entry = core.unplaced.get(wanted.key)
+    has_failed = counted.failing > 0 or (entry is not None and "failed" in entry.kinds)
     is_pending = counted.placed > counted.running + counted.failing
     if has_failed and not counted.running and not is_pending:
         return "failed"
@@ -215,7 +216,7 @@ def _replica_views(
 
 
 def _reports(member: Member | None) -> dict[str, ReplicaReport]:
-    if member is None or member.report is None:
+    if member is None or member.report is None or member.state == "lost":
         return {}
     return {report.replica: report for report in member.report.replicas}
 

@@ -52,7 +52,7 @@ BYTES_HEADER = bytes.__basicsize__ - 1
 def _function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
     """Return the named C function; it releases the interpreter lock while it runs."""
     prototype = ctypes.CFUNCTYPE(result, *arguments)
-    return prototype((name, _ffi.dll))  # type: ignore[no-any-return]  # ctypes types it as Any
+    return prototype((name, _ffi.dll))
 
 
 # --- errors -------------------------------------------------------------------------------------
@@ -82,9 +82,10 @@ context_set_wasi = _function("wasmtime_context_set_wasi", c_void_p, c_void_p, c_
 context_set_epoch_deadline = _function(
     "wasmtime_context_set_epoch_deadline", None, c_void_p, c_uint64
 )
-# Makes a guest yield at its epoch deadline instead of trapping, and sets the next deadline.
+# Makes a guest yield at its epoch deadline instead of trapping, and sets the next deadline. The
+# header promises an error as its result, the function returns nothing.
 context_epoch_yield = _function(
-    "wasmtime_context_epoch_deadline_async_yield_and_update", c_void_p, c_void_p, c_uint64
+    "wasmtime_context_epoch_deadline_async_yield_and_update", None, c_void_p, c_uint64
 )
 
 # --- WASI configuration (consumed by `context_set_wasi`) ----------------------------------------

@@ -8,7 +8,7 @@ interfaces that the host provides, which is one in practice.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from hosts.engine import ffi, standard
@@ -37,7 +37,7 @@ class Linker:
         self.needs_wasi = any(
             standard.is_wasi(name) and name not in provided for name in component.imports
         )
-        bound = _bind(component, provided)
+        bound = bind_imports(component, provided)
         self._functions = functions
         self._numbers: list[int] = []
         self.pointer: int = ffi.linker_new(engine)
@@ -93,8 +93,12 @@ class Linker:
             )
 
 
-def _bind(component: ComponentType, provided: Collection[str]) -> dict[str, list[Imported]]:
-    """Return by interface the host functions to define; faults of all imports are collected."""
+def bind_imports(component: ComponentType, provided: Collection[str]) -> dict[str, list[Imported]]:
+    """Return by interface the host functions to define.
+
+    Raises:
+        InvalidError: imports that nobody satisfies, or that no host function can; all listed.
+    """
     bound: dict[str, list[Imported]] = {}
     faults: list[str] = []
     for name, interface in component.imports.items():
@@ -127,11 +131,10 @@ def _needs_somebody(interface: Interface) -> bool:
 def _bind_interface(
     name: str,
     interface: Interface,
-    own: dict[str, OwnFunction] | object,
+    own: Mapping[str, OwnFunction],
     bound: dict[str, list[Imported]],
     faults: list[str],
 ) -> None:
-    functions = own if isinstance(own, dict) else {}
     imported: list[Imported] = []
     for function, wit in interface.functions.items():
         try:
@@ -139,7 +142,7 @@ def _bind_interface(
         except InvalidError as error:
             faults.append(error.message)
             continue
-        imported.append(Imported(name, function, codec, functions.get(function)))
+        imported.append(Imported(name, function, codec, own.get(function)))
     bound[name] = imported
 
 

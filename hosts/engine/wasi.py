@@ -165,13 +165,16 @@ def configure(context: int, world: World, streams: Sequence[Stream], files: Path
     try:
         _set_texts(config, world)
         stdout, stderr = (os.fsencode(stream.path) for stream in streams)
-        done = ffi.wasi_set_stdout_file(config, stdout) and ffi.wasi_set_stderr_file(config, stderr)
-        if not done:
-            raise InvalidError("cannot open the files for a guest's output: disk or file limit")
+        _expect(
+            ffi.wasi_set_stdout_file(config, stdout) and ffi.wasi_set_stderr_file(config, stderr),
+            "cannot open the files for a guest's output: disk full or too many open files",
+        )
         if files is not None:
             guest_path = FILES_GUEST_PATH.encode()
-            if not ffi.wasi_preopen_dir(config, os.fsencode(files), guest_path, False):
-                raise InvalidError(f"cannot open {files} for a guest")
+            _expect(
+                ffi.wasi_preopen_dir(config, os.fsencode(files), guest_path, False),
+                f"cannot open {files} for a guest",
+            )
     except BaseException:
         ffi.wasi_delete(config)
         raise
@@ -186,9 +189,16 @@ def _set_texts(config: int, world: World) -> None:
         raise InvalidError("arguments and environment must not contain NUL")
     args = _texts(world.args)
     names, values = _texts(tuple(world.env)), _texts(tuple(world.env.values()))
-    done = ffi.wasi_set_argv(config, len(world.args), args)
-    if not (done and ffi.wasi_set_env(config, len(world.env), names, values)):
-        raise InvalidError("arguments or environment cannot be passed to the guest")
+    _expect(
+        ffi.wasi_set_argv(config, len(world.args), args)
+        and ffi.wasi_set_env(config, len(world.env), names, values),
+        "arguments or environment cannot be passed to the guest",
+    )
+
+
+def _expect(is_done: bool, fault: str) -> None:
+    if not is_done:
+        raise InvalidError(fault)
 
 
 def _texts(texts: Sequence[str]) -> ctypes.Array[ctypes.c_char_p]:

@@ -69,7 +69,8 @@ def public_key(seed: bytes) -> str:
 
 def user_key_fault(text: str) -> str | None:
     """Return why a string is no public user nkey, or None if it is one."""
-    fault = f"{text!r} is not a public user nkey: 56 characters beginning with 'U'"
+    shown = "a seed (S..., a secret)" if text.startswith("S") else repr(text)
+    fault = f"{shown} is not a public user nkey: 56 characters beginning with 'U'"
     try:
         raw = base64.b32decode(text.encode())
     except ValueError:

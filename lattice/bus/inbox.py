@@ -71,6 +71,14 @@ class Inbox:
         """Return the subject to subscribe to, once for the connection."""
         return f"{self._base}.*"
 
+    def stream_address(self) -> str:
+        """Return a fresh subject that `pattern` does not cover.
+
+        A stream's messages arrive under their own subjects, so that they need a subscription of
+        their own, below this address.
+        """
+        return f"{self._base}.stream.{next(self._tokens)}"
+
     @contextmanager
     def expect(
         self, sink: Sink, subject: str, *, ends_with_connection: bool = False

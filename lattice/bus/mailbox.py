@@ -48,6 +48,10 @@ class Mailbox(Generic[T]):
         self._changed.set()
         return True
 
+    def take(self) -> T | None:
+        """Return the next item if one waits, without letting others run."""
+        return self._items.popleft() if self._items else None
+
     def fail(self, error: Exception) -> None:
         """End the iteration with an error, after what waits has been read."""
         self._error = self._error or error

@@ -72,20 +72,29 @@ def check_prefix(prefix: str) -> None:
         check_key(prefix)
 
 
-def check_message(
+def check_message(subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+    """Refuse a message that cannot be sent.
+
+    Raises:
+        InvalidError: as `check_subject` and `check_payload`.
+    """
+    check_subject(subject)
+    check_payload(subject, body, headers)
+
+
+def check_payload(
     subject: str,
     body: bytes,
     headers: Mapping[str, str] | None = None,
     *,
     limit_bytes: int = PAYLOAD_BYTES_MAX,
 ) -> None:
-    """Refuse a message that cannot be sent, or for which the server would close the connection.
+    """Refuse a payload for which the server would close the connection.
 
     Raises:
-        InvalidError: the subject or a header is malformed, or body and headers together are
-            larger than the limit.
+        InvalidError: a header is malformed, or body and headers together are larger than the
+            limit.
     """
-    check_subject(subject)
     for name, value in (headers or {}).items():
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
             raise InvalidError(

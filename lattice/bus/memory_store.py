@@ -172,8 +172,11 @@ class MemoryStore:
             )
 
     def _write(self, key: str, value: bytes | None, expires_s: float = math.inf) -> int:
+        before = self._cells.get(key)
         self._revision += 1
         self._cells[key] = _Cell(value=value, revision=self._revision, expires_s=expires_s)
+        if value is None and (before is None or before.value is None):
+            return self._revision  # nothing stood, so nothing changed for a watcher
         entry = Entry(key=key, value=value, revision=self._revision)
         for watcher in self._watchers:
             if in_family(watcher.prefix, key):

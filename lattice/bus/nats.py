@@ -13,6 +13,7 @@ import anyio
 
 from lattice.bus.base import ConnectionState, Handler, Packet
 from lattice.bus.mailbox import Mailbox
+from lattice.bus.matching import check_subject
 from lattice.bus.nats_link import PENDING_MAX, NatsLink, is_no_responders
 from lattice.bus.serving import answer_requests
 
@@ -35,6 +36,7 @@ class NatsBus:
         self, subject: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None
     ) -> None:
         """See `Bus.publish`. A refusal by the server comes later and is logged."""
+        check_subject(subject)
         await self._link.send(subject, body, headers=headers)
 
     async def request(
@@ -46,6 +48,7 @@ class NatsBus:
         headers: Mapping[str, str] | None = None,
     ) -> Packet:
         """See `Bus.request`."""
+        check_subject(subject)
         return await self._link.ask(
             subject, body, timeout_s=timeout_s, headers=headers, ends_with_connection=False
         )
@@ -54,6 +57,7 @@ class NatsBus:
         self, subject: str, body: bytes = b"", *, timeout_s: float
     ) -> AsyncIterator[Packet]:
         """See `Bus.request_many`."""
+        check_subject(subject)
         end_s = anyio.current_time() + timeout_s
         replies: Mailbox[Packet] = Mailbox(f"replies on {subject}", limit=REPLIES_MAX)
         with self._link.inbox.expect(replies, subject) as address:

@@ -20,7 +20,7 @@ from nats.aio.subscription import Subscription
 from lattice.bus.base import DRAIN_S, PAYLOAD_BYTES_MAX, ConnectionState, Packet
 from lattice.bus.inbox import Inbox, OneReply
 from lattice.bus.mailbox import Mailbox
-from lattice.bus.matching import check_message, check_pattern
+from lattice.bus.matching import check_pattern, check_payload
 from lattice.bus.nats_client import NatsClient
 from lattice.errors import (
     DeadlineExceededError,
@@ -61,11 +61,13 @@ class _Interest:
 class NatsLink:
     """A live connection, made and closed by `lattice.bus.nats_connect.connect_nats`.
 
-    `reconnects` counts the connections after the first. `inbox` is where replies are expected.
+    `reconnects` counts the connections after the first, and `reconnect_listeners` are called
+    after each of them. `inbox` is where replies are expected.
     """
 
     def __init__(self, client: NatsClient, *, inbox_prefix: str) -> None:
         self.reconnects = 0
+        self.reconnect_listeners: set[Callable[[], None]] = set()
         self.inbox = Inbox(inbox_prefix)
         self._client = client
         self._interests: set[_Interest] = set()
@@ -122,9 +124,9 @@ class NatsLink:
         headers: Mapping[str, str] | None = None,
         reply_to: str = "",
     ) -> None:
-        """Publish with a reply address. `Raises:` as `Bus.publish`."""
+        """Publish, to a subject that the caller has checked. `Raises:` as `Bus.publish`."""
         limit_bytes = min(PAYLOAD_BYTES_MAX, self._client.max_payload)
-        check_message(subject, body, headers, limit_bytes=limit_bytes)
+        check_payload(subject, body, headers, limit_bytes=limit_bytes)
         self._check_connected()
         try:
             await self._client.publish(
@@ -242,6 +244,8 @@ class NatsLink:
         self.reconnects += 1
         self._up.set()
         _log.info("connected to NATS again")
+        for listener in tuple(self.reconnect_listeners):
+            listener()
 
     async def on_closed(self) -> None:
         """Wake everybody who waits for a connection that will not come."""

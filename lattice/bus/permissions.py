@@ -166,20 +166,10 @@ def _key_read(bucket: str, key: str) -> tuple[str, ...]:
 def _stream_read(stream: str, subject: str) -> tuple[str, ...]:
     """Return what reading one subject of a stream needs: the last message, and a consumer."""
     return (
-        f"$JS.API.STREAM.INFO.{stream}",
         f"$JS.API.DIRECT.GET.{stream}.{subject}",
         f"$JS.API.CONSUMER.CREATE.{stream}.*.{subject}",
-        *_consumer_use(stream),
-    )
-
-
-def _consumer_use(stream: str) -> tuple[str, ...]:
-    return (
-        f"$JS.API.CONSUMER.INFO.{stream}.*",
-        f"$JS.API.CONSUMER.DELETE.{stream}.*",
+        # The middle token is the random name of the reader's own consumer.
         f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
-        f"$JS.ACK.{stream}.>",
-        f"$JS.FC.{stream}.>",
     )
 
 
@@ -195,6 +185,6 @@ def _whole_stream(stream: str) -> tuple[str, ...]:
         f"$JS.API.DIRECT.GET.{stream}",
         f"$JS.API.DIRECT.GET.{stream}.>",
         f"$JS.API.CONSUMER.CREATE.{stream}",
-        f"$JS.API.CONSUMER.CREATE.{stream}.>",
-        *_consumer_use(stream),
+        f"$JS.API.CONSUMER.*.{stream}.>",
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
     )

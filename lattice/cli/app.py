@@ -80,7 +80,7 @@ def build() -> App:
         name="lattice",
         help="Run WebAssembly components on many hosts and call them over NATS.",
         version=__version__,
-        default_parameter=Parameter(negative=(), show_default=True),
+        default_parameter=Parameter(negative=()),
         help_format="plaintext",
     )
     groups = {name: Group(name, sort_key=position) for position, name in enumerate(GROUPS)}

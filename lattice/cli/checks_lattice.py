@@ -134,7 +134,7 @@ async def _parts(connection: Connection) -> list[Check]:
 def _fix(error: LatticeError) -> str:
     match error:
         case DeniedError():
-            return "pass an identity with this permission (--nkey, --creds), or grant it: `lattice auth`"
+            return "pass an identity that has it (--nkey, --creds), or grant it: `lattice auth`"
         case NoRouteError():
             return "start what should answer: `lattice scheduler`, `lattice host`"
         case _:

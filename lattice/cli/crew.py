@@ -285,7 +285,7 @@ class Crew:
 
 
 def _is_in(state: str) -> bool:
-    return state not in ("lost", "left", "unknown")
+    return state in ("ready", "cordoned")
 
 
 def _report(text: str) -> None:

@@ -65,7 +65,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
 _STYLES = {
     "running": "green",
     "ready": "green",
-    "joined": "green",
+    "assigned": "yellow",
+    "progressing": "yellow",
+    "degraded": "yellow",
     "ok": "green",
     "warn": "yellow",
     "starting": "yellow",

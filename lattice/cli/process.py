@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
-from anyio.abc import CancelScope
 
 from lattice.cli import exits
 
@@ -35,7 +34,7 @@ async def run_until_stopped(
     """
     stopped = False
 
-    def stop(scope: CancelScope) -> None:
+    def stop(scope: anyio.CancelScope) -> None:
         nonlocal stopped
         stopped = True
         scope.cancel()

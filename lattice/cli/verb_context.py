@@ -119,9 +119,11 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def _inbox(settings: Settings) -> str:
-    from lattice.bus.connecting import inbox_of
+    from lattice.bus.permissions import inbox_prefix
+    from lattice.cli.keys import key_of
 
-    return inbox_of(settings)
+    key = key_of(settings)
+    return inbox_prefix(key) if key else ""
 
 
 def _values(settings: Settings) -> dict[str, str]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from lattice.bus.identity import Identity, load_or_create_identity, load_seed, public_key
+from lattice.bus.identity import Identity, load_or_create_identity
 from lattice.bus.lock import FileLock, read_note
+from lattice.cli.keys import key_of
 from lattice.cli.options import (
     DEFAULT,
     Bytes,
@@ -24,12 +27,10 @@ from lattice.cli.options import (
 )
 from lattice.cli.process import log_to_stderr, run_until_stopped, state_directory
 from lattice.config import Settings
-from lattice.errors import ConflictError, InvalidError
+from lattice.errors import ConflictError
 
 if TYPE_CHECKING:
     from hosts.engine.base import Engine
-
-_SEED_IN_CREDS = re.compile(rb"-----BEGIN USER NKEY SEED-----\s+(SU[A-Z2-7]{56})\s")
 
 
 async def host_(
@@ -85,9 +86,9 @@ async def host_(
 
     async def work() -> None:
         async with connect(settings, name=f"host {name}") as connection:
-            await run_host(connection, host_options, _engine(directory))
+            await run_host(connection, host_options, engine)
 
-    with _lock(directory):
+    with _lock(directory), _engine(directory) as engine:
         await run_until_stopped(work, ends_with_parent=ends_with_parent)
 
 
@@ -98,29 +99,28 @@ def identified(settings: Settings, identity: Identity) -> tuple[Settings, str]:
     a variable or a file names is the host's. Otherwise it is the key in the host's directory.
 
     Raises:
-        InvalidError: the file of a token holds no seed.
+        InvalidError: the file of the key or token cannot be used.
     """
 
-    def is_personal(key: str) -> bool:
-        return settings.origins.get(key, "").startswith("context ")
-
-    if settings.creds is not None and not is_personal("creds"):
-        try:
-            match = _SEED_IN_CREDS.search(settings.creds.read_bytes())
-        except OSError as exc:
-            raise InvalidError(f"cannot read {settings.creds}: {exc.strerror}") from None
-        if match is None:
-            raise InvalidError(f"{settings.creds} holds no user nkey seed")
-        return settings, public_key(match[1])
-    if settings.nkey is not None and not is_personal("nkey"):
-        return settings, public_key(load_seed(settings.nkey))
-    return replace(settings, creds=None, nkey=identity.seed_path), identity.id
+    is_own = any(
+        origin and not origin.startswith("context ")
+        for origin in (settings.origins.get("creds"), settings.origins.get("nkey"))
+    )
+    if not is_own:
+        settings = replace(settings, creds=None, nkey=identity.seed_path)
+    return settings, key_of(settings)
 
 
-def _engine(directory: Path) -> Engine:
-    from hosts.engine import create_engine
+@contextmanager
+def _engine(directory: Path) -> Iterator[Engine]:
+    """Yield an engine whose compiled code is kept in the host's directory."""
+    from hosts.engine.wasmtime_engine import WasmtimeEngine
 
-    return create_engine(directory / "compiled")
+    engine = WasmtimeEngine(directory / "compiled")
+    try:
+        yield engine
+    finally:
+        engine.close()
 
 
 def _lock(directory: Path) -> FileLock:

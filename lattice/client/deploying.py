@@ -17,15 +17,22 @@ import anyio.to_thread
 
 from lattice.bus.base import Objects
 from lattice.client.asking import Asker
-from lattice.client.views import ReplicaList, Status, reason_text
+from lattice.client.views import Status, reason_text
 from lattice.component.reader import read_component
-from lattice.errors import DeadlineExceededError, InvalidError, LatticeError
+from lattice.errors import (
+    DeadlineExceededError,
+    InvalidError,
+    LatticeError,
+    NoRouteError,
+    NotFoundError,
+)
 from lattice.model.deployment import Deployment, File
 from lattice.model.ids import Digest, digest_fault
 from lattice.model.manifest import (
     Document,
     load_documents,
     parse_deployment,
+    parse_document,
     to_document,
 )
 from lattice.wire import codec
@@ -145,28 +152,41 @@ async def wait_ready(
     status: Status | None = None
     with anyio.move_on_after(timeout_s):
         while True:
-            latest = codec.convert(await asker.lead("status", {"name": applied.name}), Status)
-            if latest != status and progress is not None:
+            latest = await _status(asker, applied.name)
+            if latest is not None and latest != status and progress is not None:
                 progress(latest)
-            status = latest
-            if status.generation >= applied.generation and status.state == "ready":
-                return replace(applied, status=status)
-            if status.generation >= applied.generation and status.state == "failed":
-                raise await _failure(asker, status)
+            status = latest or status
+            if status is not None and status.generation >= applied.generation:
+                if status.state == "ready":
+                    return replace(applied, status=status)
+                if status.state == "failed":
+                    raise _failure(status)
             await anyio.sleep(POLL_S)
     raise _late(applied, status, timeout_s)
 
 
-async def _failure(asker: Asker, status: Status) -> LatticeError:
-    answer = await asker.lead("replicas", {"deployment": status.name})
-    replicas = codec.convert(answer, ReplicaList).replicas
-    faults = [
-        f"{replica.host_name or replica.host}: {replica.reason}"
-        for replica in replicas
-        if replica.reason and replica.generation == status.generation
-    ] or [reason_text(reason) for reason in status.reasons]
-    message = f"deployment {status.name!r} generation {status.generation} failed"
-    return InvalidError(message, faults, deployment=status.name, generation=status.generation)
+async def _status(asker: Asker, name: str) -> Status | None:
+    """Return the status, or None while no scheduler leads or the leader has not heard of it yet.
+
+    Raises:
+        NotFoundError: the deployment does not exist.
+    """
+    try:
+        return codec.convert(await asker.lead("status", {"name": name}), Status)
+    except NotFoundError:
+        await asker.api("get", {"name": name})
+    except (NoRouteError, DeadlineExceededError):
+        pass
+    return None
+
+
+def _failure(status: Status) -> LatticeError:
+    return InvalidError(
+        f"deployment {status.name!r} generation {status.generation} failed",
+        [reason_text(reason) for reason in status.reasons],
+        deployment=status.name,
+        generation=status.generation,
+    )
 
 
 def _late(applied: Applied, status: Status | None, timeout_s: float) -> LatticeError:
@@ -178,7 +198,7 @@ def _late(applied: Applied, status: Status | None, timeout_s: float) -> LatticeE
     listed = "".join(f"\n  {reason}" for reason in reasons)
     return DeadlineExceededError(
         f"deployment {applied.name!r} generation {applied.generation} is not ready "
-        f"after {timeout_s:g} s: {found}{listed}",
+        f"after {timeout_s:.3g} s: {found}{listed}",
         deployment=applied.name,
         generation=applied.generation,
         reasons=reasons,
@@ -201,7 +221,13 @@ _Source = Document | Mapping[str, Any] | Deployment
 
 
 def _deployment(source: _Source) -> Deployment:
-    return source if isinstance(source, Deployment) else parse_deployment(source)
+    match source:
+        case Deployment():
+            return source
+        case Document():
+            return parse_document(source)
+        case _:
+            return parse_deployment(source)
 
 
 def _documents(manifest: Manifest) -> tuple[Path, tuple[_Source, ...]]:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from lattice.component import typedefs
 from lattice.component.binary import ByteReader
 from lattice.component.scopes import (
+    BYTES_OF_WORK,
     SORTS,
     Body,
     Callable,
@@ -55,7 +56,9 @@ def extern_name(reader: ByteReader) -> ExternName:
     """Return the name that comes next."""
     form = reader.byte()
     if form > 0x02:
-        raise reader.fault(f"expected the name of an import or export, found {form:#04x}")
+        raise reader.fault(
+            f"expected the name of an import or export, found {form:#04x}", reader.position - 1
+        )
     start = reader.position
     name = reader.name()
     if not (name and name.isascii() and name.isprintable()):
@@ -77,9 +80,9 @@ def type_definition(reader: ByteReader, scope: Scope) -> Item:
     opcode = reader.peek()
     if opcode == _INSTANCE_TYPE:
         reader.byte()
-        shape = InstanceShape(reader.position, scope)
+        start = reader.position
         _declarations(reader, Scope(scope.work, scope), is_component=False)
-        return shape
+        return InstanceShape(start, reader.position, scope)
     if opcode == _COMPONENT_TYPE:
         reader.byte()
         _declarations(reader, Scope(scope.work, scope), is_component=True)
@@ -90,7 +93,9 @@ def type_definition(reader: ByteReader, scope: Scope) -> Item:
 def instance_of(reader: ByteReader, shape: InstanceShape, owner: str) -> Instance:
     """Return an instance of an instance type, whose types then belong to `owner`."""
     scope = Scope(shape.scope.work, shape.scope, owner)
-    _declarations(ByteReader(reader.data, shape.offset, reader.end), scope, is_component=False)
+    again = ByteReader(reader.data, shape.offset, shape.end)
+    _declarations(again, scope, is_component=False)
+    scope.work.spend(reader, (shape.end - shape.offset) // BYTES_OF_WORK)
     return Instance(scope.exports)
 
 

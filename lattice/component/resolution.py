@@ -86,7 +86,5 @@ class Resolution:
     connections: tuple[Connection, ...] = ()
     capabilities: tuple[CapabilityUse, ...] = ()
     interfaces: tuple[str, ...] = ()
-    exposed: Mapping[str, Mapping[str, str]] = field(
-        default_factory=dict[str, Mapping[str, str]]
-    )
+    exposed: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     exposed_by: Mapping[str, str] = field(default_factory=dict[str, str])

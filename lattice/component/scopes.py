@@ -17,6 +17,9 @@ WORK_MAX = 1_000_000
 """Definitions, fields and names read from one binary, repeats included: a component of 18 MB that
 embeds a whole Python needs about 10,000."""
 
+BYTES_OF_WORK = 16
+"""Bytes that count like one definition when they are read again, for the sake of long names."""
+
 NESTING_MAX = 40
 """Components and instance types that are read inside each other, far below Python's stack."""
 
@@ -58,6 +61,7 @@ class InstanceShape:
     """An instance type: read anew for each import, because its types belong to the import."""
 
     offset: int
+    end: int
     scope: Scope
 
 

@@ -21,6 +21,7 @@ from lattice.component.declarations import (
 )
 from lattice.component.naming import own_types
 from lattice.component.scopes import (
+    BYTES_OF_WORK,
     SORTS,
     Body,
     Instance,
@@ -86,6 +87,7 @@ def _nested(reader: ByteReader, end: int, scope: Scope) -> Body:
 
 
 def _section(reader: ByteReader, section: int, scope: Scope, arguments: Mapping[str, Item]) -> None:
+    scope.work.spend(reader, (reader.end - reader.position) // BYTES_OF_WORK)
     count = reader.count()
     if section == 0x0A:
         for _ in range(count):

@@ -5,6 +5,8 @@ Whole packages are written by `wit_text`; nothing here decides whether two types
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lattice.component.types import (
     BorrowType,
     EnumType,
@@ -37,59 +39,70 @@ KEYWORDS = frozenset(
 )  # fmt: skip
 """Words that WIT reads as its own unless `%` stands before them."""
 
+MemberType = RecordType | VariantType | EnumType | FlagsType
+"""Types that WIT allows only under a name."""
+
+LocalNames = Mapping[tuple[str, str], str]
+"""(interface, name) of a type -> its name where the text stands, when that is another one."""
+
+_AS_DEFINED: LocalNames = {}
+
 
 def identifier(name: str) -> str:
     """Return a name as it stands in WIT text."""
     return f"%{name}" if name in KEYWORDS else name
 
 
-def function_signature(name: str, function: Function) -> str:
+def function_signature(name: str, function: Function, local: LocalNames = _AS_DEFINED) -> str:
     """Return one line such as `search: func(query: string, limit: u32) -> list<hit>`."""
-    return f"{identifier(name)}: {function_type(function)}"
+    return f"{identifier(name)}: {function_type(function, local)}"
 
 
-def function_type(function: Function) -> str:
+def function_type(function: Function, local: LocalNames = _AS_DEFINED) -> str:
     """Return a function's type such as `func(query: string) -> list<hit>`."""
-    params = ", ".join(f"{identifier(name)}: {type_text(wit)}" for name, wit in function.params)
-    result = "" if function.result is None else f" -> {type_text(function.result)}"
+    result = "" if function.result is None else f" -> {type_text(function.result, local)}"
+    params = parameters(function.params, local)
     return f"{'async ' if function.is_async else ''}func({params}){result}"
 
 
-def type_text(wit: WitType) -> str:
+def parameters(params: tuple[tuple[str, WitType], ...], local: LocalNames = _AS_DEFINED) -> str:
+    """Return parameters such as `query: string, limit: u32`."""
+    return ", ".join(f"{identifier(name)}: {type_text(wit, local)}" for name, wit in params)
+
+
+def type_text(wit: WitType, local: LocalNames = _AS_DEFINED) -> str:
     """Return a type as WIT writes it in a signature.
 
     Named types stand by their names. Records and other types that WIT allows only under a name
     are written out in braces when they have none; that form is for people.
     """
     match wit:
-        case NamedType(name=name) | ResourceType(name=name):
-            return identifier(name)
+        case NamedType(interface, name) | ResourceType(interface, name):
+            return identifier(local.get((interface, name), name))
         case Primitive(name):
             return name
         case OwnType(resource):
-            return identifier(resource.name)
-        case BorrowType(resource):
-            return f"borrow<{identifier(resource.name)}>"
-        case OptionType(element):
-            return f"option<{type_text(element)}>"
+            return type_text(resource, local)
+        case BorrowType(inner) | OptionType(inner):
+            word = "borrow" if isinstance(wit, BorrowType) else "option"
+            return f"{word}<{type_text(inner, local)}>"
         case ListType(element, length):
             size = "" if length is None else f", {length}"
-            return f"list<{type_text(element)}{size}>"
+            return f"list<{type_text(element, local)}{size}>"
         case TupleType(items):
-            return f"tuple<{', '.join(map(type_text, items))}>"
+            return f"tuple<{', '.join(type_text(item, local) for item in items)}>"
         case MapType(key, value):
-            return f"map<{type_text(key)}, {type_text(value)}>"
+            return f"map<{type_text(key, local)}, {type_text(value, local)}>"
         case ResultType(ok, err):
-            return _result_text(ok, err)
-        case StreamType(element):
-            return "stream" if element is None else f"stream<{type_text(element)}>"
-        case FutureType(element):
-            return "future" if element is None else f"future<{type_text(element)}>"
+            return _result_text(ok, err, local)
+        case StreamType(element) | FutureType(element):
+            word = "stream" if isinstance(wit, StreamType) else "future"
+            return word if element is None else f"{word}<{type_text(element, local)}>"
         case RecordType() | VariantType() | EnumType() | FlagsType():
-            return f"{keyword_of(wit)} {{ {', '.join(member_lines(wit))} }}"
+            return f"{keyword_of(wit)} {{ {', '.join(member_lines(wit, local))} }}"
 
 
-def keyword_of(wit: RecordType | VariantType | EnumType | FlagsType) -> str:
+def keyword_of(wit: MemberType) -> str:
     """Return the word that begins the definition of such a type."""
     match wit:
         case RecordType():
@@ -102,21 +115,23 @@ def keyword_of(wit: RecordType | VariantType | EnumType | FlagsType) -> str:
             return "flags"
 
 
-def member_lines(wit: RecordType | VariantType | EnumType | FlagsType) -> list[str]:
+def member_lines(wit: MemberType, local: LocalNames = _AS_DEFINED) -> list[str]:
     """Return the fields, cases or flags of a type as WIT writes them, in order."""
     match wit:
         case RecordType(fields):
-            return [f"{identifier(name)}: {type_text(part)}" for name, part in fields]
+            return [f"{identifier(name)}: {type_text(part, local)}" for name, part in fields]
         case VariantType(cases):
             return [
-                identifier(name) if part is None else f"{identifier(name)}({type_text(part)})"
+                identifier(name)
+                if part is None
+                else f"{identifier(name)}({type_text(part, local)})"
                 for name, part in cases
             ]
         case EnumType(names) | FlagsType(names):
             return [identifier(name) for name in names]
 
 
-def _result_text(ok: WitType | None, err: WitType | None) -> str:
+def _result_text(ok: WitType | None, err: WitType | None, local: LocalNames) -> str:
     if err is None:
-        return "result" if ok is None else f"result<{type_text(ok)}>"
-    return f"result<{'_' if ok is None else type_text(ok)}, {type_text(err)}>"
+        return "result" if ok is None else f"result<{type_text(ok, local)}>"
+    return f"result<{'_' if ok is None else type_text(ok, local)}, {type_text(err, local)}>"

@@ -64,7 +64,7 @@ def test_fields_know_their_line() -> None:
         ("a: !!python/object:x.y x", "f.yaml:1:4: tag tag:yaml.org,2002:python/object:x.y"),
         ("a: !mine {}", "f.yaml:1:4: tag !mine is not allowed"),
         ("? [a]\n: b", "f.yaml:1:3: expected a plain key"),
-        ("[" * 5000, "f.yaml:1:33: nests deeper than 32 levels"),
+        ("a: " + "[" * 5000, "f.yaml:1:35: nests deeper than 32 levels"),
         ('{"a":' * 5000, "f.yaml:1:"),
         ('{"a":' * 40 + "1" + "}" * 40, "f.yaml: nests deeper than 32 levels"),
         ("a: " + "9" * 5000, "f.yaml:1:4: integer of 5000 digits"),

@@ -77,7 +77,7 @@ def test_the_full_example_satisfies_the_schema() -> None:
     assert accepts(json_schema(), document.body)
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(deployments())
 def test_every_written_deployment_satisfies_the_schema(deployment: Deployment) -> None:
     assert accepts(json_schema(), to_document(deployment))

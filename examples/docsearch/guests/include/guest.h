@@ -29,7 +29,7 @@ _Static_assert(sizeof(text_t) == 8, "a string is an address and a length of 32 b
 /* A string constant as a text. */
 #define TEXT(literal) ((text_t){(const uint8_t *)(literal), sizeof(literal) - 1})
 
-static bool text_equal(text_t a, text_t b) {
+static inline bool text_equal(text_t a, text_t b) {
     if (a.length != b.length) {
         return false;
     }
@@ -84,6 +84,11 @@ static void *allocate_array(size_t count, size_t size, size_t align) {
     return allocate(count * size, align);
 }
 
+/* Keep what is allocated by now as long as the guest lives. */
+static inline void heap_keep(void) {
+    heap_kept = heap_at;
+}
+
 /* Give back what was allocated since the last `heap_keep`, or ever. */
 static void heap_release(void) {
     heap_at = heap_kept;
@@ -101,50 +106,6 @@ void *cabi_realloc(void *old, size_t old_size, size_t align, size_t size) {
         __builtin_memcpy(new, old, old_size < size ? old_size : size);
     }
     return new;
-}
-
-/* ---------------------------------------------------------------------------------------------
- * Lines: text put together piece by piece at the end of memory.
- *
- *     line_t line = line_begin();
- *     line_add(&line, TEXT("documents: "));
- *     line_add_number(&line, 3);
- *
- * Nothing else may be allocated while a line grows; it may be used until the next release.
- */
-
-typedef struct {
-    uint8_t *bytes;
-    size_t length;
-} line_t;
-
-static line_t line_begin(void) {
-    return (line_t){allocate(0, 1), 0};
-}
-
-static void line_add(line_t *line, text_t piece) {
-    uint8_t *at = allocate(piece.length, 1);
-    if (at != line->bytes + line->length) {
-        __builtin_trap(); /* somebody allocated in between */
-    }
-    if (piece.length > 0) {
-        __builtin_memcpy(at, piece.bytes, piece.length);
-    }
-    line->length += piece.length;
-}
-
-static __attribute__((unused)) void line_add_number(line_t *line, uint32_t number) {
-    uint8_t digits[10];
-    size_t first = sizeof digits;
-    do {
-        digits[--first] = (uint8_t)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    line_add(line, (text_t){digits + first, sizeof digits - first});
-}
-
-static text_t line_text(const line_t *line) {
-    return (text_t){line->bytes, line->length};
 }
 
 #endif

@@ -19,6 +19,11 @@ typedef struct {
     const uint8_t *end;
 } scan_t;
 
+static scan_t scan_text(text_t text) {
+    /* The address of an empty text may be nothing at all; then it must not be added to. */
+    return (scan_t){text.bytes, text.length > 0 ? text.bytes + text.length : text.bytes};
+}
+
 /* One character: its code point and how many bytes it takes. */
 typedef struct {
     uint32_t code;

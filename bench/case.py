@@ -1,0 +1,59 @@
+"""What is measured: a case has our way of doing something and, where there is one, a peer's way.
+
+A case says nothing about how often or in which order it runs; that is the runner's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Direction = Literal["time", "rate"]
+"""Whether less is better (seconds for one operation) or more (operations in a second)."""
+
+SideName = Literal["ours", "peer"]
+
+Operation = Callable[[], object]
+"""Does the thing once. When it returns an awaitable, that is awaited within the measured time."""
+
+Clocked = Callable[[], Awaitable[float]]
+"""Does the thing once and returns the seconds that count, for things with a preparation."""
+
+UNITS: Mapping[str, float] = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "op/s": 1.0}
+"""Seconds in each unit of time; rates have one unit."""
+
+
+class UnavailableError(Exception):
+    """A case or its peer cannot run on this machine; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One comparison, or one measurement of ours alone when `peer` is None."""
+
+    name: str
+    what: str  # one sentence: what one operation does, on what input
+    ours: Operation | Clocked
+    peer: Operation | Clocked | None = None
+    peer_name: str = ""  # or, without a peer, why there is none
+    unit: str = "us"  # one of `UNITS`
+    operations: int = 1  # that one call of `ours` or `peer` does
+    is_clocked: bool = False  # both sides return their own seconds; then each sample is one call
+    warm_up: int = 10  # calls of each side before the first sample
+    repetitions: int | None = None  # samples of each side, where the runner's number is wrong
+    target: float | None = None  # the ratio that is wanted
+    is_cold_too: bool = False  # also measure the first call in a fresh process, as `<name>_cold`
+    servers: Mapping[str, int] = field(default_factory=dict[str, int])  # name -> pid, for CPU time
+
+    def __post_init__(self) -> None:
+        assert self.unit in UNITS, f"unit {self.unit!r} is none of {', '.join(UNITS)}"
+
+    @property
+    def direction(self) -> Direction:
+        """Return whether less is better or more."""
+        return "rate" if self.unit == "op/s" else "time"
+
+    def value(self, elapsed_s: float) -> float:
+        """Return the seconds of one operation in the case's unit."""
+        return 1 / elapsed_s if self.direction == "rate" else elapsed_s / UNITS[self.unit]

@@ -1,0 +1,311 @@
+"""The outside of a composition: the imports that its parts still need, merged, as WAT text.
+
+Imports of one semver track become one import under the highest version, with the union of what
+the parts ask for: toolchains leave out what a part does not use. Types are written out by name.
+Everything at the root is a numbered definition, so that the indices of what follows are known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lattice.component.fingerprint import canonical_form
+from lattice.component.signature import function_signature
+from lattice.component.types import (
+    BorrowType,
+    EnumType,
+    FlagsType,
+    Function,
+    FutureType,
+    Interface,
+    ListType,
+    MapType,
+    NamedType,
+    OptionType,
+    OwnType,
+    Primitive,
+    RecordType,
+    ResourceType,
+    ResultType,
+    StreamType,
+    TupleType,
+    VariantType,
+    WitType,
+)
+from lattice.errors import IncompatibleError, InvalidError
+from lattice.model.wit import ROOT, interface_key
+
+_NUMBERS = re.compile(r"\d+")
+
+
+@dataclass(slots=True)
+class Wanted:
+    """One import of the composition: the union of what its parts import under one track."""
+
+    name: str  # as it will be imported: the highest version
+    interface: str  # what `name` implements; the same as `name` without a label
+    types: dict[str, WitType] = field(default_factory=dict[str, WitType])
+    functions: dict[str, Function] = field(default_factory=dict[str, Function])
+    askers: list[str] = field(default_factory=list[str])
+
+    def add(self, part: str, name: str, interface: Interface) -> None:
+        """Add what one part imports.
+
+        Raises:
+            IncompatibleError: another part imports a function under the same name as another type.
+        """
+        if _version(name) > _version(self.name):
+            self.name = name
+            self.interface = interface.name or name
+        for key, wit in interface.types.items():
+            self.types.setdefault(key, wit)
+        for key, function in interface.functions.items():
+            known = self.functions.setdefault(key, function)
+            if canonical_form(known) != canonical_form(function):
+                raise IncompatibleError(
+                    f"parts {self.askers[0]!r} and {part!r} import {name or 'the root'} with "
+                    f"different types: `{function_signature(key, known)}` against "
+                    f"`{function_signature(key, function)}`"
+                )
+        self.askers.append(part)
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """WAT text without its end, and the indices of what it defines at the root."""
+
+    text: str
+    instances: Mapping[str, int]  # by interface key
+    functions: Mapping[str, int]  # by name
+    types: Mapping[str, int]  # imported types by name
+    type_count: int
+
+
+def build_skeleton(wanted: Mapping[str, Wanted]) -> Skeleton:
+    """Return the text that imports everything in `wanted` (by interface key; `""` for the root).
+
+    Raises:
+        InvalidError: an import uses a resource of an interface that is no import any more, or
+            interfaces use each other's types in a circle.
+    """
+    return _Writer(wanted).write()
+
+
+class _Scope:
+    """Where types are defined: the root, or the instance type of one interface."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.lines: list[str] = []
+        self.ids: dict[tuple[str, str], str] = {}  # (interface key, type name) -> identifier
+        self.building: set[str] = set()
+
+
+class _Writer:
+    def __init__(self, wanted: Mapping[str, Wanted]) -> None:
+        self._wanted = wanted
+        self._root = _Scope(ROOT)
+        self._instances: dict[str, int] = {}
+        self._functions: dict[str, int] = {}
+        self._types: dict[str, int] = {}
+        self._type_count = 0
+        self._next = 0
+        self._open: list[str] = []
+
+    def write(self) -> Skeleton:
+        for key in self._wanted:
+            if key != ROOT:
+                self._interface(key)
+        if ROOT in self._wanted:
+            self._root_items(self._wanted[ROOT])
+        text = "(component\n" + "\n".join(self._root.lines) + "\n)"
+        return Skeleton(text, self._instances, self._functions, self._types, self._type_count)
+
+    # --- definitions ---------------------------------------------------------------------------
+
+    def _interface(self, key: str) -> None:
+        """Import one interface, after those whose types it uses."""
+        if key in self._instances:
+            return
+        if key in self._open:
+            circle = " -> ".join([*self._open, key])
+            raise InvalidError(f"interfaces use each other's types in a circle: {circle}")
+        self._open.append(key)
+        wanted = self._wanted[key]
+        scope = _Scope(key)
+        for name in wanted.types:
+            self._export_type(scope, name)
+        for name, function in wanted.functions.items():
+            scope.lines.append(f'    (export "{name}" (func {self._signature(function, scope)}))')
+        self._open.pop()
+        number = self._instances[key] = len(self._instances)
+        type_id = self._define_root("(instance\n" + "\n".join(scope.lines) + ")")
+        label = "" if wanted.interface == wanted.name else f' (implements "{wanted.interface}")'
+        self._root.lines.append(
+            f'  (import "{wanted.name}"{label} (instance $i{number} (type {type_id})))'
+        )
+
+    def _export_type(self, scope: _Scope, name: str) -> str:
+        """Define and export a type of the scope's interface, and return its identifier."""
+        key = (scope.key, name)
+        if key in scope.ids:
+            return scope.ids[key]
+        wit = self._wanted[scope.key].types[name]
+        bound = "(sub resource)"
+        if isinstance(wit, NamedType | ResourceType) and _origin(wit) != key:
+            bound = f"(eq {self._reference(wit, scope)})"
+        elif isinstance(wit, NamedType):
+            bound = f"(eq {self._define(wit.target, scope)})"
+        identifier = scope.ids[key] = self._fresh()
+        if scope.key == ROOT:
+            self._types[name] = self._type_count
+            self._type_count += 1
+            scope.lines.append(f'  (import "{name}" (type {identifier} {bound}))')
+        else:
+            scope.lines.append(f'    (export "{name}" (type {identifier} {bound}))')
+        return identifier
+
+    def _root_items(self, wanted: Wanted) -> None:
+        for name in wanted.types:
+            self._export_type(self._root, name)
+        for name, function in wanted.functions.items():
+            type_id = self._define_root(f"(func {self._signature(function, self._root)})")
+            number = self._functions[name] = len(self._functions)
+            self._root.lines.append(f'  (import "{name}" (func $f{number} (type {type_id})))')
+
+    def _define(self, wit: WitType, scope: _Scope) -> str:
+        """Return an identifier for a type, defined in the scope if it is not a plain word."""
+        if isinstance(wit, NamedType | ResourceType):
+            return self._reference(wit, scope)
+        text = self._text(wit, scope)
+        if scope.key == ROOT:
+            return self._define_root(text)
+        identifier = self._fresh()
+        scope.lines.append(f"    (type {identifier} {text})")
+        return identifier
+
+    def _define_root(self, text: str) -> str:
+        identifier = self._fresh()
+        self._type_count += 1
+        self._root.lines.append(f"  (type {identifier} {text})")
+        return identifier
+
+    def _fresh(self) -> str:
+        self._next += 1
+        return f"$t{self._next}"
+
+    # --- references ----------------------------------------------------------------------------
+
+    def _reference(self, wit: NamedType | ResourceType, scope: _Scope) -> str:
+        """Return what names a type in the scope: its own export, or one of another import."""
+        key = _origin(wit)
+        if key in scope.ids:
+            return scope.ids[key]
+        interface, name = key
+        if interface == scope.key and name in self._wanted[interface].types:
+            return self._export_type(scope, name)
+        if interface in self._wanted and name in self._wanted[interface].types:
+            scope.ids[key] = self._from_other(interface, name)
+            return scope.ids[key]
+        if isinstance(wit, ResourceType):
+            asker = self._wanted[scope.key]
+            raise InvalidError(
+                f"{asker.name or 'an import at the root'} (imported by part "
+                f"{', '.join(map(repr, asker.askers))}) uses resource {name!r} of "
+                f"{wit.interface}, which is satisfied inside the composition: link both "
+                "interfaces to the same part, or neither"
+            )
+        return self._define(wit.target, scope)
+
+    def _from_other(self, interface: str, name: str) -> str:
+        """Return a name at the root for a type that another import has."""
+        key = (interface, name)
+        if interface == ROOT:
+            return self._export_type(self._root, name)
+        self._interface(interface)
+        if key not in self._root.ids:
+            identifier = self._root.ids[key] = self._fresh()
+            self._type_count += 1
+            number = self._instances[interface]
+            self._root.lines.append(f'  (alias export $i{number} "{name}" (type {identifier}))')
+        return self._root.ids[key]
+
+    # --- text ----------------------------------------------------------------------------------
+
+    def _signature(self, function: Function, scope: _Scope) -> str:
+        words = ["async"] if function.is_async else []
+        words += [f'(param "{name}" {self._word(wit, scope)})' for name, wit in function.params]
+        if function.result is not None:
+            words.append(f"(result {self._word(function.result, scope)})")
+        return " ".join(words)
+
+    def _word(self, wit: WitType, scope: _Scope) -> str:
+        """Return a type as it stands inside another: a primitive's name or an identifier."""
+        return wit.name if isinstance(wit, Primitive) else self._define(wit, scope)
+
+    def _words(self, types: Iterable[WitType | None], scope: _Scope) -> str:
+        return "".join([f" {self._word(wit, scope)}" for wit in types if wit is not None])
+
+    def _text(self, wit: WitType, scope: _Scope) -> str:
+        """Return the definition of a type, its parts defined before it."""
+        match wit:
+            case Primitive(name):
+                return name
+            case RecordType(fields):
+                return f"(record {self._members('field', fields, scope)})"
+            case VariantType(cases):
+                return f"(variant {self._members('case', cases, scope)})"
+            case EnumType(names):
+                return f"(enum {_quoted(names)})"
+            case FlagsType(names):
+                return f"(flags {_quoted(names)})"
+            case OwnType(resource):
+                return f"(own {self._reference(resource, scope)})"
+            case BorrowType(resource):
+                return f"(borrow {self._reference(resource, scope)})"
+            case NamedType() | ResourceType():
+                return self._reference(wit, scope)
+            case _:
+                return f"({self._generic(wit, scope)})"
+
+    def _generic(self, wit: WitType, scope: _Scope) -> str:
+        match wit:
+            case TupleType(items):
+                return f"tuple{self._words(items, scope)}"
+            case ListType(element, length):
+                size = "" if length is None else f" {length}"
+                return f"list{self._words([element], scope)}{size}"
+            case OptionType(element):
+                return f"option{self._words([element], scope)}"
+            case MapType(key, value):
+                return f"map{self._words([key, value], scope)}"
+            case StreamType(item):
+                return f"stream{self._words([item], scope)}"
+            case FutureType(item):
+                return f"future{self._words([item], scope)}"
+            case ResultType(ok, err):
+                error = "" if err is None else f" (error{self._words([err], scope)})"
+                return f"result{self._words([ok], scope)}{error}"
+            case _:
+                raise AssertionError(f"{type(wit).__name__} is no generic type")
+
+    def _members(
+        self, word: str, members: Iterable[tuple[str, WitType | None]], scope: _Scope
+    ) -> str:
+        return " ".join([f'({word} "{name}"{self._words([wit], scope)})' for name, wit in members])
+
+
+def _origin(wit: NamedType | ResourceType) -> tuple[str, str]:
+    """Return interface key and name under which a named type was defined."""
+    return interface_key(wit.interface), wit.name
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return " ".join(f'"{name}"' for name in names)
+
+
+def _version(name: str) -> tuple[int, ...]:
+    """Return a version of one track as numbers, for comparing."""
+    return tuple(map(int, _NUMBERS.findall(name.partition("@")[2])))

@@ -1,0 +1,111 @@
+"""The real engine: composes, compiles off the loop, and runs guests on the loop.
+
+One `WasmtimeEngine` serves one event loop. Compiling happens on a worker thread, which leaves the
+interpreter lock free; guests never leave the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from wasmtime import Config
+from wasmtime import Engine as WasmtimeCore
+
+from hosts.engine import ffi, standard
+from hosts.engine.base import Link, Part
+from hosts.engine.cache import CodeCache
+from hosts.engine.compose import compose
+from hosts.engine.fiber import Fibers
+from hosts.engine.hostfn import HostFunctions
+from hosts.engine.program import Shared, WasmtimeProgram
+from hosts.engine.turns import Ticker
+from hosts.engine.wasi import FileSets
+from lattice.component.reader import read_component
+
+logger = logging.getLogger(__name__)
+
+COMPILERS = 1
+"""Components compiled at a time: compiling uses all cores already."""
+
+FLAGS = "epoch,map,implements,no-concurrency"
+"""What the configuration below says, as a part of the cache's key."""
+
+
+class WasmtimeEngine:
+    """Composes and compiles; see `hosts.engine.base.Engine`."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._core = WasmtimeCore(_config())
+        self._cache = CodeCache(self._core, cache_dir, flags=FLAGS)
+        self._directory = Path(tempfile.mkdtemp(prefix="lattice-guests-"))
+        functions = HostFunctions()
+        self._ticker = Ticker(self._advance)
+        self._shared = Shared(
+            core=self._core,
+            functions=functions,
+            fibers=Fibers(functions, self._ticker),
+            files=FileSets(self._directory),
+            directory=self._directory,
+            numbers=itertools.count(1),
+        )
+        self._compilers = ThreadPoolExecutor(COMPILERS, thread_name_prefix="lattice-compile")
+        self._loading: dict[object, asyncio.Future[WasmtimeProgram]] = {}
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """Return the interfaces that every instance gets from the engine without a grant."""
+        return standard.INTERFACES
+
+    async def load(self, parts: Sequence[Part], links: Sequence[Link]) -> WasmtimeProgram:
+        """Return the program of these parts; see `hosts.engine.base.Engine.load`.
+
+        Concurrent loads of the same composition compile once. Cancelling leaves the compiler at
+        work, so that the next load finds the result.
+        """
+        key = (tuple((part.name, part.digest) for part in parts), tuple(links))
+        loading = self._loading.get(key)
+        if loading is None:
+            loop = asyncio.get_running_loop()
+            loading = loop.run_in_executor(self._compilers, self._load, tuple(parts), tuple(links))
+            self._loading[key] = loading
+            loading.add_done_callback(lambda done: self._loaded(key, done))
+        return await asyncio.shield(loading)
+
+    def close(self) -> None:
+        """Release threads and files. Programs and instances must be gone."""
+        self._compilers.shutdown(wait=True, cancel_futures=True)
+        self._ticker.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _load(self, parts: Sequence[Part], links: Sequence[Link]) -> WasmtimeProgram:
+        body = compose(parts, links)
+        wit = read_component(body)
+        component = self._cache.load(body, name=", ".join(part.name for part in parts))
+        return WasmtimeProgram(self._shared, component, wit)
+
+    def _loaded(self, key: object, done: asyncio.Future[WasmtimeProgram]) -> None:
+        self._loading.pop(key, None)
+        if not done.cancelled() and done.exception() is not None:
+            # Seen here too, because whoever waited may be gone.
+            logger.debug("load failed: %s", done.exception())
+
+    def _advance(self) -> None:
+        ffi.engine_increment_epoch(ffi.pointer(self._core))
+
+
+def _config() -> Config:
+    """Return the engine's configuration; a change belongs into `FLAGS` too."""
+    config = Config()
+    config.epoch_interruption = True
+    config.wasm_component_model_map = True
+    config.wasm_component_model_implements = True
+    # Costs 0.3-1 us per call when on, and only asynchronously lifted functions need it.
+    ffi.config_concurrency_support(ffi.pointer(config), False)
+    return config

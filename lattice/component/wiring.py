@@ -1,0 +1,273 @@
+"""Resolves a workload: what satisfies each import, what programs it becomes, what it exposes.
+
+Decides only; hosts compose and connect as the `Resolution` says, and the scheduler filters hosts
+by its `interfaces`. All faults of a workload are found at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from lattice.component.exposure import exposure
+from lattice.component.fingerprint import function_fingerprint, interface_mismatch, nearest
+from lattice.component.merging import Merged, merge
+from lattice.component.reader import callable_exports
+from lattice.component.resolution import (
+    COMPOSED,
+    CapabilityUse,
+    Connection,
+    InternalLink,
+    LinkTarget,
+    Program,
+    Resolution,
+)
+from lattice.component.satisfying import (
+    STANDARD_INTERFACES,
+    ByBinding,
+    ByHost,
+    ByLink,
+    ByPart,
+    Exports,
+    Import,
+    Source,
+    Unsatisfied,
+    source_of,
+)
+from lattice.component.types import ComponentType
+from lattice.errors import InvalidError
+from lattice.model.deployment import Binding, Deployment, Link
+
+__all__ = [
+    "COMPOSED",
+    "STANDARD_INTERFACES",
+    "CapabilityUse",
+    "Connection",
+    "InternalLink",
+    "LinkTarget",
+    "Program",
+    "Resolution",
+    "resolve",
+]
+
+Satisfied = list[tuple[Import, Source]]
+
+
+def resolve(
+    deployment: Deployment,
+    types: Mapping[str, ComponentType],
+    standard: Collection[str] = STANDARD_INTERFACES,
+) -> Resolution:
+    """Return how the imports of a workload are satisfied, and what it exposes.
+
+    `types` has the type of each part by the part's name.
+
+    Raises:
+        InvalidError: an import is satisfied by nothing or by more than one, parts do not fit each
+            other, components import each other in a circle, or an entry of `wiring`, `links`,
+            `bindings` or `expose` means nothing; all faults are listed.
+    """
+    unknown = [
+        f"{part.name}: its type is not known" for part in deployment.parts if part.name not in types
+    ]
+    if unknown:
+        raise InvalidError(f"deployment {deployment.name!r} cannot be resolved", unknown)
+    exports = {part.name: callable_exports(types[part.name]) for part in deployment.parts}
+    imports = [
+        Import(part.name, name, interface)
+        for part in deployment.parts
+        for name, interface in types[part.name].imports.items()
+    ]
+    faults: list[str] = []
+    satisfied = _satisfied(imports, deployment, exports, standard, faults)
+    faults += _mismatches(satisfied, exports)
+    faults += _unused(imports, satisfied, deployment)
+    programs = _programs(deployment, satisfied)
+    faults += _cycles(programs)
+    remaining = merge(satisfied, _program_names(deployment), faults)
+    inside = {
+        (source.part, source.interface) for _, source in satisfied if isinstance(source, ByPart)
+    }
+    exposed = exposure(deployment, exports, inside, faults)
+    if faults:
+        raise InvalidError(f"deployment {deployment.name!r} does not fit together", faults)
+    return Resolution(
+        programs=programs,
+        connections=tuple(_connections(remaining, deployment)),
+        capabilities=tuple(_capabilities(remaining)),
+        interfaces=_interfaces(remaining),
+        exposed=exposed.functions,
+        exposed_by=exposed.programs,
+    )
+
+
+def _satisfied(
+    imports: Iterable[Import],
+    deployment: Deployment,
+    exports: Exports,
+    standard: Collection[str],
+    faults: list[str],
+) -> Satisfied:
+    found: Satisfied = []
+    for wanted in imports:
+        source = source_of(wanted, deployment, exports, standard)
+        if isinstance(source, Unsatisfied):
+            faults.append(source.fault)
+        else:
+            found.append((wanted, source))
+    return found
+
+
+def _mismatches(satisfied: Satisfied, exports: Exports) -> Iterable[str]:
+    """Yield where a part's export does not have the type that an import wants."""
+    for wanted, source in satisfied:
+        if isinstance(source, ByPart):
+            offered = exports[source.part][source.interface]
+            for line in interface_mismatch(wanted.interface, offered):
+                yield f"{wanted} does not fit the export of {source.part}: {line}"
+
+
+def _unused(
+    imports: Iterable[Import], satisfied: Satisfied, deployment: Deployment
+) -> Iterable[str]:
+    """Yield the entries of the manifest that satisfy no import: else a typo would go unseen."""
+    names = sorted({wanted.interface.name for wanted in imports if wanted.name})
+    for wire in deployment.wiring:
+        own = [each for each in imports if each.part == wire.part]
+        if not any(each.is_meant(wire.interface) for each in own):
+            near = nearest(wire.interface, [each.interface.name for each in own if each.name])
+            yield f"wiring: {wire.part} does not import {wire.interface}{near}"
+    entries: list[tuple[str, Link | Binding]] = [
+        *((f"links: {link.interface}", link) for link in deployment.links),
+        *((f"bindings: {each.interface} {each.name}", each) for each in deployment.bindings),
+    ]
+    for title, entry in entries:
+        meant = [(w, s) for w, s in satisfied if w.is_meant(entry.interface)]
+        if any(_is_of(source, entry) for _, source in meant):
+            continue
+        if not any(each.is_meant(entry.interface) for each in imports):
+            yield f"{title} is imported by no part{nearest(entry.interface, names)}"
+        elif meant:
+            yield f"{title} is not used: {meant[0][0]} is satisfied by {meant[0][1]}"
+
+
+def _is_of(source: Source, entry: Link | Binding) -> bool:
+    match source:
+        case ByLink(link):
+            return link == entry
+        case ByBinding(binding):
+            return binding == entry
+        case _:
+            return False
+
+
+def _program_names(deployment: Deployment) -> dict[str, str]:
+    """Return the program of each part."""
+    return {each.name: COMPOSED for each in deployment.components} | {
+        each.name: each.name for each in deployment.services
+    }
+
+
+def _programs(deployment: Deployment, satisfied: Satisfied) -> tuple[Program, ...]:
+    components = tuple(each.name for each in deployment.components)
+    links = tuple(
+        InternalLink(
+            part=wanted.part,
+            interface=wanted.name,
+            to=source.part,
+            to_interface=source.interface,
+        )
+        for wanted, source in satisfied
+        if isinstance(source, ByPart) and {wanted.part, source.part} <= set(components)
+    )
+    services = tuple(Program(name=each.name, parts=(each.name,)) for each in deployment.services)
+    if not components:
+        return services
+    return (Program(name=COMPOSED, parts=components, links=links), *services)
+
+
+def _cycles(programs: Iterable[Program]) -> Iterable[str]:
+    """Yield a circle of components that import each other: they cannot be instantiated."""
+    for program in programs:
+        needs = {
+            part: sorted({link.to for link in program.links if link.part == part})
+            for part in program.parts
+        }
+        done: set[str] = set()
+        for part in program.parts:
+            circle = _circle(part, needs, done)
+            if circle:
+                yield (
+                    f"components import each other in a circle: {' -> '.join(circle)}; "
+                    "make one of them a service, or split it"
+                )
+
+
+def _circle(start: str, needs: Mapping[str, list[str]], done: set[str]) -> list[str]:
+    """Return the first circle that can be reached from a part, each part of it named once more."""
+    path: list[str] = []
+    stack = [(start, False)]
+    while stack:
+        part, is_left = stack.pop()
+        if is_left:
+            done.add(path.pop())
+        elif part in path:
+            done.update(path)
+            return [*path[path.index(part) :], part]
+        elif part not in done:
+            path.append(part)
+            stack.append((part, True))
+            stack += [(each, False) for each in needs.get(part, [])]
+    return []
+
+
+def _connections(remaining: Iterable[Merged], deployment: Deployment) -> Iterable[Connection]:
+    program_names = _program_names(deployment)
+    for each in remaining:
+        match each.source:
+            case ByPart(part, interface):
+                yield Connection(
+                    program=each.program,
+                    interface=each.name,
+                    to=program_names[part],
+                    to_interface=interface,
+                )
+            case ByLink(link):
+                target = LinkTarget(
+                    deployment=link.to,
+                    interface=each.interface,
+                    route=link.route,
+                    timeout_s=link.timeout_s,
+                    types={
+                        name: function_fingerprint(function)
+                        for name, function in each.functions.items()
+                    },
+                )
+                yield Connection(program=each.program, interface=each.name, link=target)
+            case ByBinding() | ByHost():
+                pass
+
+
+def _capabilities(remaining: Iterable[Merged]) -> Iterable[CapabilityUse]:
+    for each in remaining:
+        if isinstance(each.source, ByBinding):
+            binding = each.source.binding
+            yield CapabilityUse(
+                program=each.program,
+                interface=each.name,
+                binding=binding.name,
+                config=binding.config,
+            )
+
+
+def _interfaces(remaining: Iterable[Merged]) -> tuple[str, ...]:
+    """Return what a host must offer, sorted."""
+    return tuple(
+        sorted(
+            {
+                each.interface
+                for each in remaining
+                if isinstance(each.source, ByBinding)
+                or (isinstance(each.source, ByHost) and each.source.needed)
+            }
+        )
+    )

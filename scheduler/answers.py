@@ -1,0 +1,119 @@
+"""Answers requests in the asker's encoding: `api` and `lead` verbs, and the hosts' reports.
+
+A body that cannot be read and a verb that does not exist are typed errors at once. What a verb
+means is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from lattice.bus.base import Packet
+from lattice.clock import Clock
+from lattice.errors import ConflictError, DecodeError, DeniedError, InvalidError, NoRouteError
+from lattice.model.host import Report
+from lattice.wire import codec
+from lattice.wire.subjects import Names
+from scheduler import views
+from scheduler.reconciler import Acknowledge, Reconciler, Refuse, Reported
+
+Question = Mapping[str, Any]
+
+Verb = Callable[[Question], Awaitable[Mapping[str, object]]]
+"""Answers one question with the map under `ok`, or raises the error that is answered."""
+
+Decide = Callable[[Reported], Acknowledge | Refuse | None]
+
+
+async def answer(packet: Packet, verbs: Mapping[str, Verb]) -> Packet:
+    """Return the reply to a request whose subject ends with its verb.
+
+    Raises:
+        InvalidError: there is no such verb, or the body is not a map.
+        LatticeError: what the verb raises.
+    """
+    as_json = codec.is_json(packet.headers)
+    name = packet.subject.rpartition(".")[2]
+    if (verb := verbs.get(name)) is None:
+        raise InvalidError(f"there is no verb {name!r}, known are {', '.join(sorted(verbs))}")
+    question = codec.decode(packet.body, as_json=as_json) if packet.body else {}
+    if not isinstance(question, dict):
+        raise DecodeError(f"the body of {name} is a {type(question).__name__}, expected a map")
+    body = codec.encode({"ok": await verb(question)}, as_json=as_json)
+    headers = {codec.CONTENT_TYPE: codec.JSON_TYPE} if as_json else {}
+    return Packet(subject=packet.reply_to, body=body, headers=headers)
+
+
+def text_of(question: Question, field: str) -> str:
+    """Return a text that the question must have.
+
+    Raises:
+        InvalidError: it is missing or no text.
+    """
+    value = question.get(field)
+    if not isinstance(value, str) or not value:
+        found = "nothing" if value is None else repr(value)
+        raise InvalidError(f"{field}: expected a text, found {found}")
+    return value
+
+
+def number_of(question: Question, field: str) -> int | None:
+    """Return a whole number that the question may have.
+
+    Raises:
+        InvalidError: it is something else.
+    """
+    value = question.get(field)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise InvalidError(f"{field}: expected a whole number, found {value!r}")
+
+
+class ReportAnswers:
+    """Answers heartbeats. A report counts only on its own host's subject, which the server guards
+    with the host's permissions.
+    """
+
+    def __init__(self, names: Names, decide: Decide) -> None:
+        self._names = names
+        self._decide = decide
+
+    async def handle(self, packet: Packet) -> Packet:
+        """Return the acknowledgement.
+
+        Raises:
+            DecodeError: the body is no report.
+            DeniedError: it reports for another host than the subject's.
+            ConflictError: another process reports as this host.
+            NoRouteError: this scheduler leads no longer.
+        """
+        as_json = codec.is_json(packet.headers)
+        report = codec.decode_as(Report, packet.body, as_json=as_json)
+        if self._names.heartbeat(report.host) != packet.subject:
+            raise DeniedError(f"a report of host {report.host} came on {packet.subject}")
+        match self._decide(Reported(report=report)):
+            case Acknowledge(ack=ack):
+                return Packet(
+                    subject=packet.reply_to, body=codec.encode({"ok": ack}, as_json=as_json)
+                )
+            case Refuse(reason=reason, is_leading=True):
+                raise ConflictError(reason, host=report.host)
+            case _:
+                raise NoRouteError("this scheduler leads no longer")
+
+
+def lead_verbs(core: Reconciler, clock: Clock) -> Mapping[str, Verb]:
+    """Return the verbs that only the active scheduler answers."""
+
+    async def hosts(_: Question) -> Mapping[str, object]:
+        return views.hosts(core, clock.monotonic_s())
+
+    async def replicas(question: Question) -> Mapping[str, object]:
+        has_name = question.get("deployment") is not None
+        return views.replicas(core, text_of(question, "deployment") if has_name else None)
+
+    async def status(question: Question) -> Mapping[str, object]:
+        return views.status(core, text_of(question, "name"))
+
+    return {"hosts": hosts, "replicas": replicas, "status": status}

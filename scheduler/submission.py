@@ -1,0 +1,332 @@
+"""The `api` verbs: put, get, list and delete deployments. Any scheduler answers; no leader needed.
+
+A deployment is checked here once, with all its faults: the manifest, every image and file, how the
+imports are satisfied, and the types across links. What is stored is right; placement comes later.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import anyio.to_thread
+
+from lattice.bus.base import Objects
+from lattice.component.reader import read_component
+from lattice.component.resolution import Resolution
+from lattice.component.types import ComponentType
+from lattice.component.wiring import resolve
+from lattice.errors import (
+    ConflictError,
+    IncompatibleError,
+    InvalidError,
+    LatticeError,
+    NotFoundError,
+)
+from lattice.model.deployment import Component, Deployment, Service
+from lattice.model.ids import DeploymentName, Digest, digest_fault
+from lattice.model.manifest import parse_deployment, to_document
+from lattice.model.wit import interface_key
+from lattice.wire.messages import DeploymentRecord
+from scheduler.announcements import Emit, deployment_applied, deployment_deleted
+from scheduler.answers import Question, Verb, number_of, text_of
+from scheduler.store import ControlStore, Standing
+
+TYPES_MAX = 256
+"""Component types kept by digest: what a person applies again and again is in there."""
+
+HISTORY_MAX = 20
+"""Generations of one deployment that are kept: enough to go back, far from filling the bucket."""
+
+GENERATION_TRIES_MAX = 5
+"""Numbers that are tried when others submit the same deployment at the same time."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checked:
+    deployment: Deployment
+    resolution: Resolution
+    warnings: list[str]
+
+
+def api_verbs(
+    store: ControlStore, artifacts: Objects, announce: Callable[[Emit], None]
+) -> Mapping[str, Verb]:
+    """Return the verbs; `announce` is told of each change that was stored."""
+    desk = _Desk(store, artifacts, announce)
+    return {"put": desk.put, "get": desk.get, "list": desk.show, "delete": desk.delete}
+
+
+class _Desk:
+    def __init__(
+        self, store: ControlStore, artifacts: Objects, announce: Callable[[Emit], None]
+    ) -> None:
+        self._store = store
+        self._artifacts = artifacts
+        self._announce = announce
+        self._types: OrderedDict[Digest, ComponentType] = OrderedDict()
+
+    # --- verbs ----------------------------------------------------------------------------
+
+    async def put(self, question: Question) -> Mapping[str, object]:
+        """Store a deployment as a new generation, unless nothing changed.
+
+        A change of nothing but `replicas` keeps the generation: what runs goes on running.
+        """
+        manifest = question.get("manifest")
+        if not isinstance(manifest, Mapping):
+            raise InvalidError(f"manifest: expected a map, found {type(manifest).__name__}")
+        deployment = parse_deployment(manifest)
+        by = question.get("submitted_by") or ""
+        expect = number_of(question, "expect")
+        standing = await self._store.deployment(deployment.name)
+        revision = standing.revision if standing else 0
+        if expect is not None and expect != revision:
+            raise ConflictError(
+                f"deployment {deployment.name} stands at revision {revision}, expected {expect}; "
+                "read it again and decide",
+                name=deployment.name, found=revision, expected=expect,
+            )  # fmt: skip
+        before = _deployment_of(standing)
+        if standing and standing.record and before == deployment:
+            return _answer(standing.record, revision, warnings=[], is_changed=False)
+        checked = await self._check(deployment)
+        is_scaled = (
+            before is not None and replace(before, replicas=deployment.replicas) == deployment
+        )
+        if standing and standing.record and is_scaled:
+            record = _record(checked, standing.record.generation, str(by))
+        else:
+            record = await self._new_generation(checked, standing, str(by))
+        revision = await self._store.put_deployment(record, expect=revision)
+        self._announce(
+            deployment_applied(record.name, record.generation, deployment.replicas, revision)
+        )
+        return _answer(record, revision, warnings=checked.warnings, is_changed=True)
+
+    async def get(self, question: Question) -> Mapping[str, object]:
+        """Return a deployment's record."""
+        name = DeploymentName(text_of(question, "name"))
+        standing = await self._store.deployment(name)
+        if standing is None:
+            raise NotFoundError(f"there is no deployment {name}", name=name)
+        if standing.record is None:
+            raise ConflictError(
+                f"the record of deployment {name} cannot be read: submit it again, or delete it",
+                name=name,
+            )
+        return {"record": standing.record, "revision": standing.revision}
+
+    async def show(self, _: Question) -> Mapping[str, object]:
+        """Return every deployment in short, by name."""
+        return {"deployments": [_summary(each) for each in await self._store.deployments()]}
+
+    async def delete(self, question: Question) -> Mapping[str, object]:
+        """Remove a deployment; its replicas are withdrawn."""
+        name = DeploymentName(text_of(question, "name"))
+        expect = number_of(question, "expect")
+        revision = await self._store.delete_deployment(name, expect=expect)
+        self._announce(deployment_deleted(name, revision))
+        return {"name": name, "revision": revision}
+
+    # --- checks ---------------------------------------------------------------------------
+
+    async def _check(self, deployment: Deployment) -> _Checked:
+        """Return a deployment with its imports satisfied.
+
+        Raises:
+            InvalidError: images or files are missing or malformed, or imports stay open.
+            IncompatibleError: types differ between parts, or across a link.
+        """
+        types = await self._types_of(deployment)
+        resolution = resolve(deployment, types)
+        return _Checked(
+            deployment=deployment,
+            resolution=resolution,
+            warnings=await self._check_links(deployment, resolution),
+        )
+
+    async def _types_of(self, deployment: Deployment) -> dict[str, ComponentType]:
+        faults: list[str] = []
+        types: dict[str, ComponentType] = {}
+        families: tuple[tuple[str, tuple[Component | Service, ...]], ...] = (
+            ("components", deployment.components),
+            ("services", deployment.services),
+        )
+        for family, parts in families:
+            for index, part in enumerate(parts):
+                try:
+                    types[part.name] = await self._type_of(part.image)
+                except (InvalidError, NotFoundError) as exc:
+                    faults.append(f"{family}[{index}].image: {exc.message}")
+        for index, file in enumerate(deployment.files):
+            fault = digest_fault(file.source)
+            if fault is None and not await self._artifacts.has(Digest(file.source)):
+                fault = _not_uploaded(file.source)
+            if fault is not None:
+                faults.append(f"files[{index}].source: {fault}")
+        if faults:
+            raise InvalidError(f"deployment {deployment.name} cannot be used", faults)
+        return types
+
+    async def _type_of(self, image: str) -> ComponentType:
+        if fault := digest_fault(image):
+            raise InvalidError(
+                f"{fault}; `lattice apply` uploads files and puts their digests here"
+            )
+        digest = Digest(image)
+        if (known := self._types.get(digest)) is not None:
+            self._types.move_to_end(digest)
+            return known
+        try:
+            body = await self._artifacts.get(digest)
+        except NotFoundError:
+            raise NotFoundError(_not_uploaded(image)) from None
+        # Reading a large component takes tens of milliseconds; heartbeats must not wait for it.
+        found = await anyio.to_thread.run_sync(read_component, body)
+        self._types[digest] = found
+        if len(self._types) > TYPES_MAX:
+            self._types.popitem(last=False)
+        return found
+
+    async def _check_links(self, deployment: Deployment, resolution: Resolution) -> list[str]:
+        """Compare the types across links with what stands; a missing target is a warning only,
+        because deployments that call each other cannot all be the first.
+        """
+        warnings: list[str] = []
+        differences: list[str] = []
+        for connection in resolution.connections:
+            if (link := connection.link) is None:
+                continue
+            if link.deployment == deployment.name:
+                exposed: Mapping[str, Mapping[str, str]] = resolution.exposed
+            else:
+                standing = await self._store.deployment(DeploymentName(link.deployment))
+                if standing is None or standing.record is None:
+                    warnings.append(
+                        f"links: {connection.interface} leads to deployment {link.deployment}, "
+                        "which does not exist yet; calls fail until it does"
+                    )
+                    continue
+                exposed = standing.record.exposed
+            differences += link_differences(link.deployment, link.interface, link.types, exposed)
+        if differences:
+            raise IncompatibleError(
+                f"deployment {deployment.name} does not fit what its links lead to:\n  "
+                + "\n  ".join(differences),
+                differences=differences,
+            )
+        return sorted(set(warnings))
+
+    async def _new_generation(
+        self, checked: _Checked, standing: Standing | None, by: str
+    ) -> DeploymentRecord:
+        """Keep the next generation in history and return its record.
+
+        Numbers are never used twice, not even for a deployment that was deleted meanwhile: hosts
+        know a workload by name and generation.
+        """
+        name = checked.deployment.name
+        kept = await self._store.generations(name)
+        current = standing.record.generation if standing and standing.record else 0
+        generation = max(current, *kept, 0)
+        for _ in range(GENERATION_TRIES_MAX):
+            generation += 1
+            record = _record(checked, generation, by)
+            try:
+                await self._store.put_generation(record)
+            except ConflictError:
+                continue
+            await self._prune(name, kept, current)
+            return record
+        raise ConflictError(
+            f"deployment {name} is being submitted by others at the same time; try again", name=name
+        )
+
+    async def _prune(self, name: DeploymentName, kept: tuple[int, ...], current: int) -> None:
+        for generation in kept[: max(0, len(kept) + 1 - HISTORY_MAX)]:
+            if generation != current:
+                try:
+                    await self._store.drop_generation(name, generation)
+                except LatticeError as exc:
+                    log.info("old generation %d of %s not removed: %s", generation, name, exc)
+
+
+def link_differences(
+    deployment: str,
+    interface: str,
+    wanted: Mapping[str, str],
+    exposed: Mapping[str, Mapping[str, str]],
+) -> list[str]:
+    """Return how what a deployment exposes differs from what an import wants, one line each.
+
+    Functions are compared by the fingerprints of their types.
+    """
+    offered = {interface_key(name): functions for name, functions in exposed.items()}
+    functions = offered.get(interface_key(interface))
+    if functions is None:
+        found = ", ".join(sorted(name or "functions at the root" for name in exposed)) or "nothing"
+        return [f"deployment {deployment} does not expose {interface}, it exposes {found}"]
+    lines: list[str] = []
+    for function, fingerprint in sorted(wanted.items()):
+        if function not in functions:
+            lines.append(f"deployment {deployment} exposes {interface} without {function!r}")
+        elif functions[function] != fingerprint:
+            lines.append(
+                f"{interface}#{function} has the type {functions[function]} in deployment "
+                f"{deployment}, the import wants {fingerprint}; compare with `lattice inspect`"
+            )
+    return lines
+
+
+def _not_uploaded(image: str) -> str:
+    return f"{image} is not in the lattice; upload it first (`lattice apply` does)"
+
+
+def _deployment_of(standing: Standing | None) -> Deployment | None:
+    """Return what stands, None when there is nothing that this release can read."""
+    if standing is None or standing.record is None:
+        return None
+    try:
+        return parse_deployment(standing.record.manifest)
+    except InvalidError:
+        return None
+
+
+def _record(checked: _Checked, generation: int, by: str) -> DeploymentRecord:
+    resolution = checked.resolution
+    return DeploymentRecord(
+        name=checked.deployment.name,
+        generation=generation,
+        manifest=to_document(checked.deployment),
+        interfaces=sorted(resolution.interfaces),
+        exposed={name: dict(functions) for name, functions in resolution.exposed.items()},
+        submitted_by=by,
+    )
+
+
+def _answer(
+    record: DeploymentRecord, revision: int, *, warnings: list[str], is_changed: bool
+) -> Mapping[str, object]:
+    return {
+        "name": record.name,
+        "generation": record.generation,
+        "revision": revision,
+        "changed": is_changed,
+        "warnings": warnings,
+    }
+
+
+def _summary(standing: Standing) -> dict[str, object]:
+    deployment = _deployment_of(standing)
+    return {
+        "name": standing.name,
+        "generation": standing.record.generation if standing.record else 0,
+        "replicas": deployment.replicas if deployment else 0,
+        "revision": standing.revision,
+        "labels": dict(deployment.labels) if deployment else {},
+    }

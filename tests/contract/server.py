@@ -1,0 +1,81 @@
+"""A nats-server without users for the contract suite, which uses subjects of its own choice.
+
+The product's own broker, with its least-permission users, is `lattice.bus.embedded`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from lattice.bus.broker_files import find_binary
+
+START_S = 10.0
+CONFIGURATION = """
+listen: "127.0.0.1:-1"
+max_payload: 1MB
+jetstream {{ store_dir: "{store}", max_mem: 64MB, max_file: 64GB }}
+{extra}
+"""
+
+
+class PlainServer:
+    """A child process on loopback; it keeps its port over restarts."""
+
+    def __init__(self, directory: Path, extra: str = "") -> None:
+        self.url = ""
+        self._directory = directory
+        self._store = directory / "store"
+        self._configuration = directory / "nats.conf"
+        self._configuration.write_text(CONFIGURATION.format(store=self._store, extra=extra))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        for path in self._directory.glob("*.ports"):
+            path.unlink()
+        command = [find_binary(), "-c", self._configuration, "--ports_file_dir", self._directory]
+        if self.url:
+            command += ["-p", self.url.rpartition(":")[2]]
+        with (self._directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        end = time.monotonic() + START_S
+        while not self._has_port():
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise AssertionError((self._directory / "log").read_text()[-2000:])
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        """Let it answer nothing while its connections stay."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def forget(self) -> None:
+        """Lose all data of a server that does not run."""
+        shutil.rmtree(self._store)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(START_S)
+            self._process = None
+
+    def _has_port(self) -> bool:
+        for path in self._directory.glob("*.ports"):
+            try:
+                self.url = json.loads(path.read_text())["nats"][0]
+            except ValueError:
+                continue  # it is being written
+            return True
+        return False

@@ -1,0 +1,239 @@
+"""The frame around the verbs: help, usage, exit statuses, and the verbs that need no lattice."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lattice.bus.identity import create_user_seed, load_or_create_seed, public_key
+from lattice.cli import exits, main
+from lattice.cli.app import NESTED, VERBS
+from lattice.cli.options import label_pairs
+from lattice.cli.output import printable, size_text, text_of
+from lattice.cli.verb_label import split_changes
+from lattice.cli.verb_up import split_host_labels
+from lattice.config import Contexts, Settings
+
+ALL_VERBS = [(name,) for verbs in VERBS.values() for name in verbs] + [
+    (outer, name) for outer, (_, _, verbs) in NESTED.items() for name in verbs
+]
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("LATTICE_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("words", ALL_VERBS, ids=" ".join)
+def test_every_verb_has_help_whose_first_line_is_the_summary(words, capsys):
+    assert main([*words, "--help"]) == exits.DONE
+    shown = capsys.readouterr().out
+    summaries = {(n,): s for verbs in VERBS.values() for n, s in verbs.items()}
+    summaries |= {(o, n): s for o, (_, _, verbs) in NESTED.items() for n, s in verbs.items()}
+    assert summaries[words] in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("words", ALL_VERBS, ids=" ".join)
+def test_every_verb_takes_the_options_of_connection_and_output(words, capsys):
+    if words == ("completion",):
+        return
+    main([*words, "--help"])
+    shown = capsys.readouterr().out
+    for option in ("--lattice", "--nats", "--creds", "--nkey", "--tls-ca", "--context", "--output"):
+        assert option in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"],
+        ["get", "nonsense"],
+        ["get", "hosts", "--nonsense"],
+        ["apply"],
+        ["apply", "-f", "x", "--timeout", "5"],
+        ["events", "--since", "yesterday"],
+        ["up", "--hosts", "-1"],
+        ["up", "--label", "zone"],
+        ["up", "--host-label", "zone=eu"],
+        ["label", "host", "one", "zone"],
+        ["host", "--cpu", "many"],
+        ["get", "hosts", "--output", "yaml"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_command_line_ends_with_the_usage_status_and_a_hint(words, capsys):
+    assert main(words) == exits.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert "--help` shows what it takes" in captured.err
+
+
+def run(*words, **variables):
+    """Run `lattice` as a process of its own."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("LATTICE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "lattice", *words],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=environment | variables,
+    )
+
+
+def test_unreachable_nats_is_one_line_and_a_status(tmp_path):
+    ran = run("get", "hosts", "--nats", "nats://127.0.0.1:1", LATTICE_CONFIG_HOME=str(tmp_path))
+    assert ran.returncode == exits.UNREACHABLE
+    assert ran.stdout == ""
+    assert len(ran.stderr.splitlines()) == 1
+    assert ran.stderr.startswith("error: cannot reach NATS")
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path):
+    ran = run(
+        "get", "hosts", "--nats", "nats://127.0.0.1:1",
+        LATTICE_DEBUG="1", LATTICE_CONFIG_HOME=str(tmp_path),
+    )  # fmt: skip
+    assert "Traceback" in ran.stderr
+
+
+def test_help_loads_no_verb_and_no_heavy_library():
+    code = (
+        "import sys; from lattice.cli import main; main(['--help']); "
+        "print([m for m in ('nats', 'wasmtime', 'numpy', 'opentelemetry', 'ruamel', 'msgspec') "
+        "if m in sys.modules], [m for m in sys.modules if 'verb_' in m], file=sys.stderr)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert ran.stderr.strip() == "[] []"
+
+
+# --- words ------------------------------------------------------------------------------------
+
+
+def test_labels_are_pairs():
+    assert label_pairs(["zone=eu", "a=b=c", "empty="]) == {"zone": "eu", "a": "b=c", "empty": ""}
+
+
+def test_label_changes_set_and_remove():
+    assert split_changes(["zone=eu", "disk-", "x=y-"]) == ({"zone": "eu", "x": "y-"}, ["disk"])
+
+
+def test_labels_of_single_hosts_have_their_number_in_front():
+    assert split_host_labels(["2:zone=us", "1:a=b", "2:c=d"]) == {
+        2: {"zone": "us", "c": "d"}, 1: {"a": "b"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["zone=us", "0:zone=us", "x:zone=us", "2:zone"])
+def test_labels_of_single_hosts_without_number_or_value_are_refused(word):
+    with pytest.raises(ValueError, match=r"host|label"):
+        split_host_labels([word])
+
+
+def test_cells_read_well():
+    assert [text_of(v) for v in (None, "", True, 1.5, {"a": 1}, [], ["x", "y"])] == [
+        "-", "-", "yes", "1.5", "a=1", "-", "x, y",
+    ]  # fmt: skip
+    assert [size_text(v) for v in (0, 1023, 1536, 5 * 1024**3)] == [
+        "0 B", "1023 B", "1.5 KiB", "5 GiB",
+    ]  # fmt: skip
+    assert printable("a\x1b[31mb\x00") == "a\N{REPLACEMENT CHARACTER}[31mb\N{REPLACEMENT CHARACTER}"
+
+
+# --- contexts, keys, completion ---------------------------------------------------------------
+
+
+def test_context_is_saved_used_listed_and_deleted(home, capsys):
+    assert main(["context", "save", "prod", "--nats", "nats://a:1,nats://b:2"]) == 0
+    assert main(["context", "use", "prod"]) == 0
+    capsys.readouterr()
+    main(["context", "list", "--output", "json"])
+    listed = json.loads(capsys.readouterr().out)
+    assert listed == {
+        "current": "prod",
+        "contexts": [{"name": "prod", "lattice": "default", "nats": "nats://a:1,nats://b:2"}],
+    }
+    assert main(["context", "delete", "prod"]) == 0
+    assert main(["context", "use", "prod"]) == exits.NOT_FOUND
+
+
+def test_context_show_tells_where_settings_come_from(home, capsys):
+    Contexts.of_user().save("x", Settings(lattice="inner"))
+    Contexts.of_user().select("x")
+    main(["context", "show", "--nats", "nats://a:1"])
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[1:]}
+    assert lines["lattice"] == ["lattice", "inner", "context", "x"]
+    assert lines["nats"] == ["nats", "nats://a:1", "--nats"]
+
+
+def test_damaged_context_does_not_hide_the_others(home, capsys):
+    contexts = Contexts.of_user()
+    contexts.save("good", Settings(lattice="inner"))
+    contexts.save("bad", Settings()).write_text("nonsense = 1\n")
+    assert main(["context", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert "inner" in shown
+    assert "nonsense" in shown
+
+
+def test_context_env_serves_the_plain_nats_command(home, capsys):
+    seed = home / "me.nk"
+    key = load_or_create_seed(seed, create_user_seed())
+    main(["context", "env", "--nats", "nats://a:1", "--nkey", str(seed)])
+    assert capsys.readouterr().out.splitlines() == [
+        "export NATS_URL=nats://a:1",
+        f"export NATS_NKEY={seed}",
+        f"export NATS_INBOX_PREFIX=_INBOX.{key}",
+        "export LATTICE_NAME=default",
+        "export LATTICE_NATS=nats://a:1",
+        f"export LATTICE_NKEY={seed}",
+    ]
+
+
+def test_auth_key_makes_a_key_once(home, capsys):
+    path = home / "keys" / "host.nk"
+    main(["auth", "key", str(path)])
+    main(["auth", "key", str(path)])
+    first, second = capsys.readouterr().out.split()
+    assert first == second == public_key(path.read_bytes().strip())
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_auth_config_prints_one_user_for_each_key(home, capsys):
+    keys = [public_key(create_user_seed()) for _ in range(2)]
+    assert main(["auth", "config", "--host", keys[0], "--operator", keys[1]]) == 0
+    shown = capsys.readouterr().out
+    assert all(key in shown for key in keys)
+    assert "system_account: SYS" in shown
+
+
+def test_auth_host_prints_the_least_permissions(home, capsys):
+    key = public_key(create_user_seed())
+    assert main(["auth", "host", key]) == 0
+    user = json.loads(capsys.readouterr().out)
+    assert user["nkey"] == key
+    assert not any(".leader" in subject for subject in user["permissions"]["publish"]["allow"])
+
+
+@pytest.mark.parametrize("words", [["auth", "host", "UX"], ["auth", "config"]])
+def test_auth_without_a_proper_key_is_refused(home, words, capsys):
+    assert main(words) == exits.FAILED
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_the_verbs(shell, capsys):
+    assert main(["completion", shell]) == 0
+    assert "scheduler" in capsys.readouterr().out
+
+
+def test_up_refuses_the_options_of_another_nats(home, capsys):
+    assert main(["up", "--nats", "nats://a:1"]) == exits.FAILED
+    assert "--nats" in capsys.readouterr().err
