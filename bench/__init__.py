@@ -1,1 +1,1 @@
-"""Measures the product against peers: paired runs, intervals, and no verdict where they straddle."""
+"""Measures the product against peers: paired runs, intervals, no verdict where they straddle."""

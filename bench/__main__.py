@@ -50,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
             case ["list"]:
                 print(known_names(all_suites()))
                 return 0
-        return _measure(_parser().parse_args(arguments))
+            case _:
+                return _measure(_parser().parse_args(arguments))
     except ResultsError as exc:
         print(f"bench: {exc}", file=sys.stderr)
         return WRONG

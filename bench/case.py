@@ -43,6 +43,7 @@ class Case:
     warm_up: int = 10  # calls of each side before the first sample
     repetitions: int | None = None  # samples of each side, where the runner's number is wrong
     target: float | None = None  # the ratio that is wanted
+    check: Callable[[], None] = lambda: None  # that both sides do the same; not run before "cold"
     is_cold_too: bool = False  # also measure the first call in a fresh process, as `<name>_cold`
     servers: Mapping[str, int] = field(default_factory=dict[str, int])  # name -> pid, for CPU time
 

@@ -144,4 +144,5 @@ def _rounded(value: Any) -> Any:
             return {key: _rounded(entry) for key, entry in value.items()}
         case list():
             return [_rounded(entry) for entry in value]
-    return value
+        case _:
+            return value

@@ -10,12 +10,13 @@ import gc
 import inspect
 import json
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
+
+import anyio
 
 from bench.case import Case, Clocked, Operation, SideName
 from bench.cost import Cost, count_instructions, read_cost, summary
@@ -67,13 +68,20 @@ class Measured:
 
 def sides(case: Case) -> dict[SideName, Operation | Clocked]:
     """Return the operations of a case by side."""
-    return {"ours": case.ours} | ({"peer": case.peer} if case.peer is not None else {})
+    found: dict[SideName, Operation | Clocked] = {"ours": case.ours}
+    if case.peer is not None:
+        found["peer"] = case.peer
+    return found
 
 
 async def measure(
     case: Case, plan: Plan, *, clock: Clock = time.perf_counter
 ) -> dict[SideName, Measured]:
-    """Return the samples of every side of a case."""
+    """Return the samples of every side of a case.
+
+    Raises:
+        AssertionError: the sides of the case do not do the same work.
+    """
     order = random.Random(f"{plan.seed} {case.name}")
     operations = sides(case)
     measured: dict[SideName, Measured] = {}
@@ -82,6 +90,7 @@ async def measure(
         for _ in range(case.warm_up):
             await _timed(operation, 1, case, clock)
         measured[name].calls = await _calibrate(operation, case, plan.sample_s, clock)
+    case.check()
     for _ in range(case.repetitions or plan.repetitions):
         pair = list(operations.items())
         order.shuffle(pair)
@@ -93,7 +102,14 @@ async def measure(
 async def measure_cold(
     suite: str, case: Case, plan: Plan, *, command: tuple[str, ...] = ()
 ) -> dict[SideName, Measured]:
-    """Return the times of first calls in fresh processes, interleaved like warm samples."""
+    """Return the times of first calls in fresh processes, interleaved like warm samples.
+
+    `command` stands in for `child_command` in tests.
+
+    Raises:
+        subprocess.CalledProcessError: a child failed; what it said is on standard error.
+        TimeoutError: a child took longer than its limit.
+    """
     order = random.Random(f"{plan.seed} {case.name} cold")
     measured = {name: Measured(first_s=0.0) for name in sides(case)}
     for _ in range(plan.cold_repetitions):
@@ -101,9 +117,8 @@ async def measure_cold(
         order.shuffle(pair)
         for name, side in pair:
             asked = command or child_command(suite, case.name, name, 1)
-            done = subprocess.run(
-                asked, capture_output=True, text=True, timeout=_CHILD_LIMIT_S, check=True
-            )
+            with anyio.fail_after(_CHILD_LIMIT_S):
+                done = await anyio.run_process(asked, stderr=None)
             reported = json.loads(done.stdout)
             side.samples_s.append(reported["elapsed_s"] / case.operations)
             side.elapsed_s.append(reported["elapsed_s"])
@@ -179,9 +194,7 @@ async def _calibrate(
     return calls
 
 
-async def _timed(
-    operation: Operation | Clocked, calls: int, case: Case, clock: Clock
-) -> float:
+async def _timed(operation: Operation | Clocked, calls: int, case: Case, clock: Clock) -> float:
     """Return the seconds of some calls in a row."""
     if case.is_clocked:
         clocked = cast("Clocked", operation)

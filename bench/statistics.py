@@ -11,7 +11,7 @@ import numpy as np
 from bench.case import Direction
 
 RESAMPLES = 4000
-"""Bootstrap resamples: the ends of a 95 % interval then move by less than the samples' own noise."""
+"""Bootstrap resamples: the ends of an interval then move by less than the samples' own noise."""
 
 LEVEL = 0.95
 

@@ -177,7 +177,7 @@ class _Controller:
     def _end_term(self, reason: str) -> None:
         if (term := self._term) is None:
             return
-        log.warning("%s leads no longer: %s", self._identity, reason)
+        log.info("%s leads no longer: %s", self._identity, reason)
         self._term = None
         term.scope.cancel()
 

@@ -20,9 +20,7 @@ from bench.case import Case
 class Opener(Protocol):
     """The function `cases` of a suite."""
 
-    def __call__(
-        self, wanted: Collection[str]
-    ) -> AbstractAsyncContextManager[Sequence[Case]]:
+    def __call__(self, wanted: Collection[str]) -> AbstractAsyncContextManager[Sequence[Case]]:
         """Return a context that yields the wanted cases."""
         ...
 

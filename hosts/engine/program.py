@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,8 @@ class WasmtimeProgram:
         self._type = wit
         self._linkers: dict[frozenset[str], Linker] = {}
         self._exports: dict[tuple[str, str], Export] = {}
+        # Instances hold their program, so nothing uses these any more when it is collected.
+        weakref.finalize(self, _release, self._linkers, self._exports).atexit = False
 
     @property
     def type(self) -> ComponentType:
@@ -58,8 +60,7 @@ class WasmtimeProgram:
         linker = self._linker(frozenset(imports).intersection(self._type.imports))
         files = None
         if linker.needs_wasi and world.files:
-            # May copy files, which would block the loop.
-            files = await asyncio.to_thread(self._shared.files.acquire, world.files)
+            files = await self._shared.files.acquire(world.files)
         guest = Guest(world, dict(imports))
         store = Store(ffi.pointer(self._shared.core), world.memory_bytes_max)
         streams: tuple[Stream, ...] = ()
@@ -141,3 +142,10 @@ def _export_index(component: int, parent: int | None, name: str) -> int:
     if not index:
         raise InternalError(f"the compiled component lacks its export {name}")
     return index
+
+
+def _release(linkers: Mapping[object, Linker], exports: Mapping[object, Export]) -> None:
+    for linker in linkers.values():
+        linker.close()
+    for export in exports.values():
+        ffi.export_index_delete(export.index)

@@ -88,13 +88,13 @@ class Ticker:
 class Turns:
     """The queue of guests that wait to run on, woken ones before those that merely yielded.
 
-    Belongs to one event loop.
+    Belongs to the event loop that runs; one that ended with guests waiting leaves nothing behind.
     """
 
     def __init__(self) -> None:
         self._woken: deque[asyncio.Future[None]] = deque()
         self._yielded: deque[asyncio.Future[None]] = deque()
-        self._is_scheduled = False
+        self._scheduled_on: asyncio.AbstractEventLoop | None = None
         self.is_spent = False
         """Whether a guest has used up this turn of the loop; who finds it so waits."""
 
@@ -119,13 +119,14 @@ class Turns:
             queue.appendleft(place)
 
     def _schedule(self) -> None:
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._turn)
+        loop = asyncio.get_running_loop()
+        if self._scheduled_on is not loop:
+            self._scheduled_on = loop
+            loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         self.is_spent = False
-        self._is_scheduled = False
+        self._scheduled_on = None
         while self._woken:
             _release(self._woken.popleft())
         while self._yielded and not _release(self._yielded.popleft()):

@@ -7,11 +7,13 @@ Files are shown read-only under `/files`, out of a directory that holds nothing 
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from hosts.engine import ffi
@@ -89,40 +91,67 @@ class Stream:
 class FileSets:
     """Directories that hold exactly the files of a world, as hard links or copies.
 
-    The guest cannot follow a link out of such a directory, because there is none in it.
+    The guest cannot follow a link out of such a directory, because there is none in it. All work
+    happens on one thread, since copying would block the event loop.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="lattice-guest-files")
         self._sets: OrderedDict[tuple[object, ...], Path] = OrderedDict()
         self._users: dict[Path, int] = {}
         self._made = 0
 
-    def acquire(self, files: Mapping[str, Path]) -> Path:
-        """Return the directory for these files, made when there is none. May copy: blocks.
+    async def acquire(self, files: Mapping[str, Path]) -> Path:
+        """Return the directory for these files, made when there is none.
 
         Raises:
             InvalidError: a name is no plain file name, or a file cannot be read; all listed.
         """
+        acquiring = self._worker.submit(self._acquire, files)
+        try:
+            return await asyncio.wrap_future(acquiring)
+        except asyncio.CancelledError:
+            if not acquiring.cancel():
+                self._worker.submit(self._abandon, acquiring)
+            raise
+
+    def release(self, path: Path) -> None:
+        """Note that an instance no longer uses a directory; the oldest unused ones are removed."""
+        self._worker.submit(self._release, path)
+
+    def close(self) -> None:
+        """End the thread after what it was asked to do."""
+        self._worker.shutdown(wait=True)
+
+    def _acquire(self, files: Mapping[str, Path]) -> Path:
         key = _key_of(files)
         path = self._sets.get(key)
         if path is None:
             self._made += 1
             path = self._directory / f"files-{self._made}"
-            _materialise(files, path)
+            try:
+                _materialise(files, path)
+            except OSError as error:
+                shutil.rmtree(path, ignore_errors=True)
+                raise InvalidError(f"files cannot be shown to a guest: {error}") from None
             self._sets[key] = path
         self._sets.move_to_end(key)
         self._users[path] = self._users.get(path, 0) + 1
         return path
 
-    def release(self, path: Path) -> None:
-        """Note that an instance no longer uses a directory; the oldest unused ones are removed."""
+    def _release(self, path: Path) -> None:
         self._users[path] -= 1
         idle = [key for key, each in self._sets.items() if not self._users[each]]
         for key in idle[: max(0, len(idle) - FILE_SETS_IDLE_MAX)]:
             unused = self._sets.pop(key)
             del self._users[unused]
             shutil.rmtree(unused, ignore_errors=True)
+
+    def _abandon(self, acquired: Future[Path]) -> None:
+        """Release what was acquired for somebody who is gone."""
+        if acquired.exception() is None:
+            self._release(acquired.result())
 
 
 def _key_of(files: Mapping[str, Path]) -> tuple[object, ...]:

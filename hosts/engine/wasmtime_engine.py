@@ -82,6 +82,7 @@ class WasmtimeEngine:
         """Release threads and files. Programs and instances must be gone."""
         self._compilers.shutdown(wait=True, cancel_futures=True)
         self._ticker.close()
+        self._shared.files.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _load(self, parts: Sequence[Part], links: Sequence[Link]) -> WasmtimeProgram:

@@ -198,7 +198,10 @@ class Store(Protocol):
     def watch(
         self, prefix: str = ""
     ) -> AbstractAsyncContextManager[AsyncIterator[Entry | CaughtUp]]:
-        """Yield what stands under `prefix`, `CAUGHT_UP`, then every change, in revision order.
+        """Yield what stands under `prefix`, `CAUGHT_UP`, then the changes, in revision order.
+
+        The newest value of each key always comes; one that is overwritten before its reader was
+        sent it may be left out, because a bucket keeps no history.
 
         `prefix` names a key or a family of keys (`target` -> `target.*` and below; a full key
         names itself). After a reconnect nothing is missed: a watch resumes where it stood.

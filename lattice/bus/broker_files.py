@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lattice.bus.auth import User, accounts_block
 from lattice.bus.base import PAYLOAD_BYTES_MAX
-from lattice.bus.identity import write_private
+from lattice.bus.identity import user_key_fault, write_private
 from lattice.bus.permissions import ROLES
 from lattice.errors import InvalidError, NotFoundError
 
@@ -206,13 +206,19 @@ def read_users(files: BrokerFiles) -> tuple[User, ...]:
     except FileNotFoundError:
         return ()
     except (ValueError, KeyError, TypeError) as error:
-        raise InvalidError(
-            f"{files.users} does not hold the list of users ({error}): remove it, and "
-            "authorize the hosts again"
-        ) from None
-    if unknown := [user.role for user in users if user.role not in ROLES]:
-        raise InvalidError(f"{files.users} names the unknown roles {unknown}, known are {ROLES}")
+        raise _damaged(files.users, str(error)) from None
+    for user in users:
+        fault = user_key_fault(str(user.public_key))
+        if user.role not in ROLES or fault:
+            raise _damaged(files.users, fault or f"{user.role!r} is no role of {ROLES}")
     return users
+
+
+def _damaged(path: Path, reason: str) -> InvalidError:
+    return InvalidError(
+        f"{path} does not hold the list of users ({reason}): remove it, and authorize the hosts "
+        "again"
+    )
 
 
 def _tail(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What both stores refuse before they do anything: one place, so that they refuse alike."""
+"""What all stores refuse before they do anything: one place, so that they refuse alike."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from lattice.bus.base import BATCH_WRITES_MAX, PAYLOAD_BYTES_MAX, Fence, Write
 from lattice.bus.matching import check_key
 from lattice.errors import InvalidError
+from lattice.model.ids import Digest, digest_fault
 
 WRITE_HEADER_BYTES_MAX = 1024
 """Bytes that a store keeps free in each message for its own headers (a fence names a key)."""
@@ -71,3 +72,13 @@ def check_writes(writes: Sequence[Write]) -> None:
     faults += [f"{key}: written {count} times" for key, count in counts.items() if count > 1]
     if faults:
         raise InvalidError("batch of writes is refused", faults)
+
+
+def check_digest(digest: Digest) -> None:
+    """Refuse what is no digest.
+
+    Raises:
+        InvalidError: it is not `sha256:` and 64 lower-case hex digits.
+    """
+    if fault := digest_fault(digest):
+        raise InvalidError(fault)

@@ -62,7 +62,7 @@ def connect_options(settings: Settings, *, name: str) -> ConnectOptions:
     return ConnectOptions(
         servers=settings.servers,
         creds=settings.creds,
-        nkey_seed=load_seed(settings.nkey) if settings.nkey is not None else b"",
+        nkey_seed_path=settings.nkey,
         tls_ca=settings.tls_ca,
         tls_cert=settings.tls_cert,
         tls_key=settings.tls_key,

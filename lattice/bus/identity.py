@@ -111,7 +111,7 @@ def load_or_create_seed(path: Path, fresh: bytes) -> str:
 
 
 def load_seed(path: Path) -> bytes:
-    """Return the seed that a file holds, alone on a line; lines that begin with `#` are skipped.
+    """Return the seed that a file holds, and nothing else.
 
     Raises:
         DeniedError: others may read or change the file, or we may not read it.
@@ -133,23 +133,16 @@ def load_seed(path: Path) -> bytes:
             f"run chmod 600 {path}, and make a new key if others may have read it",
             path=str(path),
         )
-    lines = [line.strip() for line in content.splitlines()]
-    seeds = [line for line in lines if line and not line.startswith(b"#")]
-    if len(content) > SEED_FILE_BYTES_MAX or len(seeds) != 1:
-        raise InvalidError(
-            f"key file {path} does not hold one seed: restore it from a copy, or remove it "
-            "and start again with a new key",
-            path=str(path),
-        )
+    seed = content.strip()
     try:
-        public_key(seeds[0])
+        public_key(seed)
     except InvalidError as error:
         raise InvalidError(
-            f"key file {path} is damaged: {error.message}; restore it from a copy, or remove it "
-            "and start again with a new key",
+            f"key file {path} does not hold a seed: {error.message}; restore it from a copy, or "
+            "remove it and start again with a new key",
             path=str(path),
         ) from None
-    return seeds[0]
+    return seed
 
 
 def secure_directory(directory: Path) -> None:

@@ -19,10 +19,11 @@ from datetime import UTC, datetime
 import anyio
 import anyio.to_thread
 
+from lattice.bus.checks import check_digest
 from lattice.bus.jetstream_api import JetStream, Pipeline
 from lattice.bus.jetstream_reader import Reader, Reattached
-from lattice.errors import ConflictError, DecodeError, InvalidError, NotFoundError
-from lattice.model.ids import Digest, digest_fault, digest_hex
+from lattice.errors import ConflictError, DecodeError, NotFoundError
+from lattice.model.ids import Digest, digest_hex
 from lattice.wire import codec
 
 CHUNK_BYTES = 128 * 1024
@@ -80,8 +81,7 @@ class JetStreamObjects:
         return await self._describe(digest) is not None
 
     async def _describe(self, digest: Digest) -> _Description | None:
-        if fault := digest_fault(digest):
-            raise InvalidError(fault)
+        check_digest(digest)
         message = await self._api.last(self._stream, self._description_subject(digest))
         if message is None:
             return None

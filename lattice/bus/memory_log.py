@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 import anyio.lowlevel
 
 from lattice.bus.base import Record
+from lattice.bus.checks import check_digest
 from lattice.bus.mailbox import Mailbox
 from lattice.bus.matching import check_message, check_pattern, covers
 from lattice.clock import Clock, SystemClock
@@ -127,6 +128,7 @@ class MemoryObjects:
         self, digest: Digest, *, progress: Callable[[int, int], None] | None = None
     ) -> bytes:
         """See `Objects.get`."""
+        check_digest(digest)
         await anyio.lowlevel.checkpoint()
         body = self._bodies.get(digest)
         if body is None:
@@ -137,5 +139,6 @@ class MemoryObjects:
 
     async def has(self, digest: Digest) -> bool:
         """See `Objects.has`."""
+        check_digest(digest)
         await anyio.lowlevel.checkpoint()
         return digest in self._bodies

@@ -15,7 +15,9 @@ from lattice.bus.base import ConnectionState, Handler, Packet
 from lattice.bus.mailbox import Mailbox
 from lattice.bus.matching import check_subject
 from lattice.bus.nats_link import PENDING_MAX, NatsLink, is_no_responders
+from lattice.bus.options import INBOX_PREFIX
 from lattice.bus.serving import answer_requests
+from lattice.errors import DeniedError
 
 REPLIES_MAX = 65_536
 """Replies that wait for one `request_many`: as many hosts as a lattice may have."""
@@ -112,4 +114,7 @@ class NatsBus:
         await self._link.flush()
 
     async def _reply(self, packet: Packet) -> None:
+        # Whoever asks chooses this address, and we may write what the asker may not.
+        if not packet.subject.startswith(INBOX_PREFIX):
+            raise DeniedError(f"{packet.subject} is no inbox, so no answer is sent there")
         await self._link.send(packet.subject, packet.body, headers=packet.headers)

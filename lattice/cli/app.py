@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from cyclopts import App, Group, Parameter
@@ -74,8 +75,12 @@ NESTED: Final[dict[str, tuple[str, str, dict[str, str]]]] = {
 """Verbs with verbs of their own: each is the function of its name in `lattice.cli.verb_<outer>`."""
 
 
-def build() -> App:
-    """Return the application; no verb's module is loaded yet."""
+def build(words: Sequence[str] | None = ()) -> App:
+    """Return the application; no verb's module is loaded yet.
+
+    A verb that `words` begin with tells of itself by its own docstring, the others by their
+    summary, which need not be loaded. None stands for all verbs at once.
+    """
     app = App(
         name="lattice",
         help="Run WebAssembly components on many hosts and call them over NATS.",
@@ -83,14 +88,19 @@ def build() -> App:
         default_parameter=Parameter(negative=()),
         help_format="plaintext",
     )
+
+    def summary(text: str, *path: str) -> str | None:
+        return None if words is None or tuple(words[: len(path)]) == path else text
+
     groups = {name: Group(name, sort_key=position) for position, name in enumerate(GROUPS)}
     for group, verbs in VERBS.items():
-        for name, summary in verbs.items():
-            app.command(_place(name, name), name=name, help=summary, group=groups[group])
-    for outer, (group, summary, verbs) in NESTED.items():
-        nested = App(name=outer, help=summary, group=groups[group])
         for name, text in verbs.items():
-            nested.command(_place(outer, name), name=name, help=text)
+            place = _place(name, name)
+            app.command(place, name=name, help=summary(text, name), group=groups[group])
+    for outer, (group, about, verbs) in NESTED.items():
+        nested = App(name=outer, help=about, group=groups[group])
+        for name, text in verbs.items():
+            nested.command(_place(outer, name), name=name, help=summary(text, outer, name))
         app.command(nested)
     return app
 

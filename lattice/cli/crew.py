@@ -18,11 +18,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from lattice.bus.embedded import EmbeddedNats
-from lattice.bus.identity import load_or_create_identity, secure_directory
+from lattice.bus.identity import load_or_create_identity
 from lattice.cli.children import Child, start_child
 from lattice.client import connect
 from lattice.config import Contexts, Settings
-from lattice.errors import DeadlineExceededError, LatticeError, UnavailableError
+from lattice.errors import DeadlineExceededError, InvalidError, LatticeError, UnavailableError
 
 JOIN_S = 30.0
 """Seconds until scheduler and hosts must have joined; two are usual on an idle machine."""
@@ -95,8 +95,8 @@ class Crew:
 
     async def __aenter__(self) -> Crew:
         """Start everything; `Raises:` as `EmbeddedNats` when it cannot."""
-        secure_directory(self.directory)
-        (self.directory / "logs").mkdir(mode=0o700, exist_ok=True)
+        for directory in (self.directory, self.directory / "logs"):
+            _make_directory(directory)
         async with AsyncExitStack() as stack:
             broker = EmbeddedNats(
                 self.directory / "nats", lattice=self.lattice, port=self._port, take_over=True
@@ -282,6 +282,14 @@ class Crew:
                     for child in children:
                         group.start_soon(child.stopped, limit_s)
         self._group.cancel_scope.cancel()
+
+
+def _make_directory(directory: Path) -> None:
+    """Make a directory for our eyes only; what keeps keys in it checks its own part of it."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise InvalidError(f"cannot make the directory {directory}: {exc.strerror}") from None
 
 
 def _is_in(state: str) -> bool:

@@ -26,8 +26,8 @@ DEBUG_VARIABLE = "LATTICE_DEBUG"
 
 def run_command(tokens: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    app = build()
     words = list(sys.argv[1:] if tokens is None else tokens)
+    app = build(words)
     try:
         verb, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     except CycloptsError as exc:

@@ -34,31 +34,31 @@ class Options:
     """The options of every verb."""
 
     lattice: str | None = None
-    """Name of the lattice [variable: LATTICE_NAME]."""
+    """Name of the lattice (variable LATTICE_NAME)."""
 
     nats: str | None = None
-    """Addresses of the NATS servers, separated by commas [variable: LATTICE_NATS]."""
+    """Addresses of the NATS servers, separated by commas (variable LATTICE_NATS)."""
 
     creds: str | None = None
-    """File with a NATS user token and its seed [variable: LATTICE_CREDS]."""
+    """File with a NATS user token and its seed (variable LATTICE_CREDS)."""
 
     nkey: str | None = None
-    """File with an nkey seed [variable: LATTICE_NKEY]."""
+    """File with an nkey seed (variable LATTICE_NKEY)."""
 
     tls_ca: str | None = None
-    """PEM file of the authorities that vouch for the server [variable: LATTICE_TLS_CA]."""
+    """PEM file of the authorities that vouch for the server (variable LATTICE_TLS_CA)."""
 
     tls_cert: str | None = None
-    """PEM file of this client's certificate [variable: LATTICE_TLS_CERT]."""
+    """PEM file of this client's certificate (variable LATTICE_TLS_CERT)."""
 
     tls_key: str | None = None
-    """PEM file of the key of that certificate [variable: LATTICE_TLS_KEY]."""
+    """PEM file of the key of that certificate (variable LATTICE_TLS_KEY)."""
 
     config: Path | None = None
     """TOML file with these settings."""
 
     context: str | None = None
-    """Named settings to use in place of the current context [variable: LATTICE_CONTEXT]."""
+    """Named settings to use in place of the current context (variable LATTICE_CONTEXT)."""
 
     output: Annotated[Literal["table", "json"], Parameter(alias="-o", group=_FORM)] = "table"
     """Form of the answer: for people, or for programs."""
@@ -114,9 +114,12 @@ def as_cpu_milli(_: object, tokens: Sequence[Token]) -> int:
     return _converted(parse_cpu, tokens)
 
 
-Seconds = Annotated[float, Parameter(converter=as_seconds, show_default=lambda s: f"{s:g}s")]
-Bytes = Annotated[int, Parameter(converter=as_bytes)]
-CpuMilli = Annotated[int, Parameter(converter=as_cpu_milli)]
+Seconds = Annotated[
+    float,
+    Parameter(converter=as_seconds, metavar="DURATION", show_default=lambda s: f"{s:g}s"),
+]
+Bytes = Annotated[int, Parameter(converter=as_bytes, metavar="SIZE")]
+CpuMilli = Annotated[int, Parameter(converter=as_cpu_milli, metavar="CORES")]
 
 
 def label_pairs(words: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from lattice.cli import exits
 from lattice.cli.app import build
 
 _SHARED = re.compile(r"\*\*(?:Connection|Output)\*\*:\n\n(?:\*.*\n)+\n?")
-_BODY = re.compile(r"^## ", re.MULTILINE)
+_BODY = re.compile(r"^## lattice ", re.MULTILINE)
 
 OPENING = """\
 # The command line
@@ -41,7 +41,7 @@ VARIABLES = """\
 
 def markdown() -> str:
     """Return the whole page."""
-    full = build().generate_docs(output_format="markdown")
+    full = build(None).generate_docs(output_format="markdown")
     first = _BODY.search(full)
     assert first is not None, "the generated page has a section for each verb"
     verbs = full[first.start() :]

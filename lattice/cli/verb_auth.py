@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from lattice.bus.auth import User, accounts_block
 from lattice.bus.identity import (
@@ -21,7 +18,7 @@ from lattice.cli.output import print_json
 from lattice.errors import InvalidError
 from lattice.wire.subjects import Names
 
-Keys = Annotated[list[str] | None, Parameter()]
+Keys = list[str] | None
 
 
 def key_(file: Path, /, *, options: Options = DEFAULT) -> None:
@@ -34,7 +31,8 @@ def key_(file: Path, /, *, options: Options = DEFAULT) -> None:
     file
         Where the seed is kept, readable by its owner only.
     """
-    secure_directory(file.absolute().parent) if not file.parent.exists() else None
+    if not file.parent.exists():
+        secure_directory(file.absolute().parent)
     public = load_or_create_seed(file, create_user_seed())
     if options.is_json:
         print_json({"file": str(file), "public_key": public, "inbox_prefix": inbox_prefix(public)})

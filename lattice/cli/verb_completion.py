@@ -17,4 +17,4 @@ def completion_(shell: Literal["bash", "zsh", "fish"], /) -> None:
     shell
         The shell.
     """
-    print(build().generate_completion(shell=shell))
+    print(build(None).generate_completion(shell=shell))

@@ -6,7 +6,7 @@ from lattice.cli.options import DEFAULT, Options, client_of
 from lattice.cli.output import print_json
 
 
-async def delete_(name: str, *names: str, options: Options = DEFAULT) -> None:
+async def delete_(name: str, /, *names: str, options: Options = DEFAULT) -> None:
     """Remove deployments.
 
     Their replicas finish the calls that run and stop. The first that does not exist ends the

@@ -34,7 +34,7 @@ def _moment(_: object, tokens: Sequence[Token]) -> float:
 async def events_(
     *,
     follow: Annotated[bool, Parameter(alias="-f")] = False,
-    since: Annotated[float | None, Parameter(converter=_moment)] = None,
+    since: Annotated[float | None, Parameter(converter=_moment, metavar="TIME")] = None,
     kind: list[str] | None = None,
     options: Options = DEFAULT,
 ) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 async def host_(
     *,
-    name: str = "",
+    name: str | None = None,
     label: LabelWords | None = None,
     dir: Annotated[Path | None, Parameter(name="--dir")] = None,
     cpu: CpuMilli | None = None,

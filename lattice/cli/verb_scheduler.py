@@ -7,7 +7,7 @@ import platform
 from typing import Annotated
 from uuid import uuid4
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from lattice.cli.options import DEFAULT, Options, settings_of
 from lattice.cli.process import log_to_stderr, run_until_stopped
@@ -15,6 +15,7 @@ from lattice.cli.process import log_to_stderr, run_until_stopped
 
 async def scheduler_(
     *,
+    copies: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=5))] = 1,
     ends_with_parent: Annotated[bool, Parameter(show=False)] = False,
     options: Options = DEFAULT,
 ) -> None:
@@ -25,6 +26,8 @@ async def scheduler_(
 
     Parameters
     ----------
+    copies
+        On how many NATS servers streams and buckets are kept that do not exist yet: 1, 3 or 5.
     ends_with_parent
         End when the standard input does.
     """
@@ -37,7 +40,9 @@ async def scheduler_(
     identity = f"{platform.node() or 'scheduler'}-{os.getpid()}-{uuid4().hex[:8]}"
 
     async def work() -> None:
-        async with connect(settings, name=f"scheduler {identity}") as connection:
+        async with connect(
+            settings, name=f"scheduler {identity}", creates_stores=True, replicas=copies
+        ) as connection:
             await run_scheduler(connection, identity=identity, clock=SystemClock())
 
     await run_until_stopped(work, ends_with_parent=ends_with_parent)

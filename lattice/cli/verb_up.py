@@ -58,7 +58,7 @@ async def up_(
     authorize: list[str] | None = None,
     options: Options = DEFAULT,
 ) -> int:
-    """Run a whole lattice on this machine: NATS, a scheduler and hosts.
+    """Run a whole lattice on this machine: NATS, scheduler and hosts.
 
     The settings to reach it are saved as a context named after the lattice, which becomes the
     current one, so that other commands find it without options. Ctrl-C or SIGTERM ends all of it

@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 from lattice.component.binary import ByteReader
 from lattice.component.types import Function, NamedType, ResourceType, WitType
 
-WORK_MAX = 1_000_000
+WORK_MAX = 250_000
 """Definitions, fields and names read from one binary, repeats included: a component of 18 MB that
 embeds a whole Python needs about 10,000."""
 

@@ -182,11 +182,36 @@ def test_lines_that_are_no_documents_are_left_out_and_counted(tmp_path: Path) ->
     assert lookup(index, "bad") == []
 
 
-def test_start_without_a_corpus_traps(tmp_path: Path) -> None:
-    for options in ({}, {"files": tmp_path}):
-        guest = small_guest("index", **options)
-        with pytest.raises((Trap, WasmtimeError)):
-            guest.call(None, "start")
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_start_without_a_corpus_says_so_and_traps(tmp_path: Path, has_folder: bool) -> None:
+    errors = tmp_path / "errors"
+    (tmp_path / "files").mkdir()
+    files = tmp_path / "files" if has_folder else None
+    guest = small_guest("index", files=files, stderr=errors)
+    with pytest.raises((Trap, WasmtimeError)):
+        guest.call(None, "start")
+    assert errors.read_text() == (
+        "index: cannot read /files/corpus: opening failed, there is no such file\n"
+    )
+
+
+def test_start_says_what_it_indexed_and_does_it_once(tmp_path: Path) -> None:
+    errors = tmp_path / "errors"
+    (tmp_path / "corpus").write_bytes(corpus_of(*DOCUMENTS) + b"no document\n")
+    guest = small_guest("index", files=tmp_path, stderr=errors)
+    for _ in range(2):
+        guest.call(None, "start")
+    assert errors.read_text() == "index: 4 documents, 16 terms, 1 lines skipped\n"
+
+
+def test_start_refuses_a_corpus_that_is_too_large(tmp_path: Path) -> None:
+    errors = tmp_path / "errors"
+    with (tmp_path / "corpus").open("wb") as file:
+        file.truncate(33 * 1024 * 1024)
+    guest = small_guest("index", files=tmp_path, stderr=errors)
+    with pytest.raises((Trap, WasmtimeError)):
+        guest.call(None, "start")
+    assert "larger than 32 MiB" in errors.read_text()
 
 
 def test_lookup_before_start_finds_nothing() -> None:
@@ -276,7 +301,7 @@ def test_search_refuses_with_a_reason(
 
 
 def test_search_takes_the_largest_query_and_limit(query: Guest) -> None:
-    assert len(query.call(QUERY, "search", ("json " * 200), 100)) == 100
+    assert len(query.call(QUERY, "search", "return " * 140, 100)) == 100
 
 
 def test_query_stats_are_those_of_the_index(query: Guest, library: Guest) -> None:

@@ -304,6 +304,28 @@ async def test_a_request_reaches_its_server_and_the_answer_its_asker_under_each_
             assert reply.body == subject.encode()
 
 
+async def test_a_scheduler_does_not_answer_into_its_own_stores(shared_nats):
+    """Whoever asks chooses where the answer goes, and a scheduler may write what hosts may not."""
+    identity = await new_host(shared_nats, "asking")
+
+    async def answer(packet: Packet) -> bytes:
+        return b"chosen by the asker"
+
+    async with (
+        connect_as(shared_nats, "scheduler") as scheduler,
+        scheduler.bus.serve(NAMES.heartbeat("*"), answer),
+        joined(shared_nats, "host", identity) as refusals,
+    ):
+        revision = await scheduler.control.put(subjects.TERM, b"7")
+        for reply in (f"{CONTROL}.{subjects.TERM}", NAMES.host_control(identity.id, "stop")):
+            await refusals.client.publish(NAMES.heartbeat(identity.id), reply=reply)
+        await refusals.client.request(NAMES.heartbeat(identity.id))  # the ones before are handled
+        assert refusals.errors == []
+        found = await scheduler.control.get(subjects.TERM)
+        assert found == Entry(key=subjects.TERM, value=b"7", revision=revision)
+        await scheduler.control.delete(subjects.TERM)
+
+
 async def test_those_who_answer_reach_any_inbox_and_nothing_by_way_of_an_answer(shared_nats):
     """A reply subject is chosen by the asker, so answering must not widen what one may write."""
     host = await new_host(shared_nats, "own")

@@ -100,12 +100,6 @@ def test_a_file_in_place_of_the_directory_is_a_conflict(tmp_path):
         identity.load_or_create_identity(tmp_path / "a")
 
 
-def test_comments_in_a_key_file_are_skipped(tmp_path):
-    seed = identity.create_user_seed()
-    identity.write_private(tmp_path / "a.nk", b"# made on monday\n\n" + seed + b"\n")
-    assert identity.load_seed(tmp_path / "a.nk") == seed
-
-
 @given(st.binary(max_size=80))
 def test_no_bytes_but_a_seed_pass_for_one(content):
     with pytest.raises(InvalidError):

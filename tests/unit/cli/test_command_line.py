@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +15,11 @@ from lattice.cli import exits, main
 from lattice.cli.app import NESTED, VERBS
 from lattice.cli.options import label_pairs
 from lattice.cli.output import printable, size_text, text_of
+from lattice.cli.reference import markdown
 from lattice.cli.verb_label import split_changes
 from lattice.cli.verb_up import split_host_labels
 from lattice.config import Contexts, Settings
+from tests.guests import components
 
 ALL_VERBS = [(name,) for verbs in VERBS.values() for name in verbs] + [
     (outer, name) for outer, (_, _, verbs) in NESTED.items() for name in verbs
@@ -72,6 +75,49 @@ def test_wrong_command_line_ends_with_the_usage_status_and_a_hint(words, capsys)
     assert captured.out == ""
     assert captured.err.startswith("error: ")
     assert "--help` shows what it takes" in captured.err
+
+
+def test_reference_page_is_what_the_verbs_say():
+    page = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
+    assert page.read_text() == markdown(), (
+        "run python -m lattice.cli.reference > docs/reference/cli.md"
+    )
+
+
+# --- inspect ----------------------------------------------------------------------------------
+
+
+def test_inspect_shows_the_types_as_wit(tmp_path, capsys):
+    (tmp_path / "divide.wasm").write_bytes(components.divide())
+    assert main(["inspect", str(tmp_path / "divide.wasm"), "--fingerprints"]) == 0
+    shown = capsys.readouterr().out
+    assert "divide: func(a: s32, b: s32) -> result<s32, string>;" in shown
+    assert "test:math/divide@0.1.0#divide" in shown
+
+
+def test_inspect_for_programs_has_schema_and_fingerprint(tmp_path, capsys):
+    (tmp_path / "divide.wasm").write_bytes(components.divide())
+    main(["inspect", str(tmp_path / "divide.wasm"), "--output", "json"])
+    found = json.loads(capsys.readouterr().out)
+    function = found["exports"]["test:math/divide@0.1.0"]["divide"]
+    assert function["schema"]["properties"]["args"]["maxItems"] == 2
+    assert len(function["fingerprint"]) == 16
+    assert found["bytes"] == len(components.divide())
+
+
+@pytest.mark.parametrize("body", [b"", b"lattice: v1\n", components.divide()[:-9]])
+def test_inspect_of_what_is_no_component_is_refused(tmp_path, capsys, body):
+    (tmp_path / "x.wasm").write_bytes(body)
+    assert main(["inspect", str(tmp_path / "x.wasm")]) == exits.FAILED
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_inspect_of_no_file_is_refused(capsys):
+    assert main(["inspect", "/nowhere/x.wasm"]) == exits.FAILED
+    assert "cannot read /nowhere/x.wasm" in capsys.readouterr().err
+
+
+# --- whole processes --------------------------------------------------------------------------
 
 
 def run(*words, **variables):

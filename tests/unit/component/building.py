@@ -46,7 +46,7 @@ world whole {
   export ping: func() -> string;
 }
 """
-"""A world with every way of naming types: own, used, used under another name, aliased, resources."""
+"""A world with every way of naming types: own, used, renamed, aliased, resources."""
 
 SYNTAX = """
 package lab:syntax@1.2.3;

@@ -17,14 +17,17 @@ QUERY_LENGTH_MAX = 1000
 LIMIT_MAX = 100
 """Answers to one query; each costs a call to the index."""
 
-CANDIDATES_MORE = 10
+CANDIDATES_MORE = 20
 """Hits fetched beyond the limit, so that a better order can lift one of them into the answers."""
 
 SNIPPET_LENGTH = 160
 """Characters of a snippet, the signs of omission included."""
 
-NAME_WEIGHT = 1.5
+NAME_WEIGHT = 1.25
 """How much more a document counts when all words of its own name are terms of the query."""
+
+PRIVATE_WEIGHT = 0.7
+"""How much less a document counts whose name begins with an underscore: few people look for it."""
 
 
 class Query(exports.Query):
@@ -54,15 +57,26 @@ class Query(exports.Query):
 
 
 def _answer(hit: index.Hit, found: index.Docstring, terms: list[str]) -> query.Answer:
-    name = found.title.rpartition(".")[2].lower().strip("_")
     return query.Answer(
         id=hit.id,
         title=found.title,
         module=found.module,
         kind=query.Kind(found.kind.value),
-        score=hit.score * (NAME_WEIGHT if set(name.split("_")) <= set(terms) else 1.0),
+        score=hit.score * _weight(found, terms),
         snippet=_snippet(found.text, terms),
     )
+
+
+def _weight(found: index.Docstring, terms: list[str]) -> float:
+    """Return the share of the terms that the document has, times what its name tells."""
+    whole = f"{found.title}\n{found.text}".lower()
+    weight = sum(term in whole for term in terms) / len(terms)
+    name = found.title.rpartition(".")[2]
+    if set(name.lower().strip("_").split("_")) <= set(terms):
+        weight *= NAME_WEIGHT
+    if name.startswith("_"):
+        weight *= PRIVATE_WEIGHT
+    return weight
 
 
 def _snippet(body: str, terms: list[str]) -> str:

@@ -1,0 +1,38 @@
+"""`python -m tests.simulation --seeds N [--first SEED] [--mutant NAME]`: long runs from a terminal.
+
+Ends non-zero when a seed fails; failing seeds are listed and can be run again alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.simulation.invariants import Lattice
+from tests.simulation.mutants import MUTANTS
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--mutant", choices=MUTANTS, default="")
+    options = parser.parse_args()
+    began_s, events, failed = time.perf_counter(), 0, {}
+    for seed in range(options.first, options.first + options.seeds):
+        lattice = Lattice(seed, options.mutant)
+        if errors := lattice.run():
+            failed[seed] = errors[0]
+            sys.stdout.write(f"seed {seed}: {errors[0]}\n")
+        events += lattice.world.events
+    took_s = time.perf_counter() - began_s
+    sys.stdout.write(
+        f"{options.seeds} seeds from {options.first}, {len(failed)} failed "
+        f"{sorted(failed)}, {events} events, {events / took_s:.0f} events/s, {took_s:.1f} s\n"
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,250 @@
+"""A lattice in one seeded loop: virtual time, faulty messages, a linearizable bucket, bad luck.
+
+Everything random comes from one seed, so that a failing seed is a bug report. The world knows
+nothing of the protocol: actors are production cores behind the thin shells of `actors`, and
+`invariants` says what must hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lattice.errors import ConflictError
+
+LOSS, REPEAT, SLOW = 0.05, 0.03, 0.10
+"""Shares of messages that are lost, that arrive twice, and that take up to `SLOW_S_MAX`."""
+
+SLOW_S_MAX = 9.0
+REQUEST_S = 4.0
+"""Seconds after which a request to the bucket has an unknown outcome; it may still take place."""
+
+CHAOS_EVERY_S = 3.0
+OFFSET_S_MAX = 1000.0
+DRIFT_MAX = 0.01
+
+Value = Any
+"""What a key holds: the messages themselves, for speed."""
+
+
+class Actor(Protocol):
+    """A process in the world."""
+
+    def boot(self) -> None: ...
+    def crash(self) -> None: ...
+    def receive(self, message: object) -> None: ...
+    def notice(self) -> None: ...
+
+
+class KV:
+    """A linearizable bucket with revisions, conditional batches and a fence."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, tuple[Value, int]] = {}
+        self.log: list[tuple[int, str, Value]] = []
+        self.revision = 0
+
+    def get(self, key: str) -> tuple[Value, int]:
+        return self.values.get(key, (None, 0))
+
+    def put(
+        self, writes: list[tuple[str, Value, int | None]], fence: tuple[str, int] | None = None
+    ) -> int:
+        expected = [(key, revision) for key, _, revision in writes if revision is not None]
+        for key, revision in [*expected, *([fence] if fence else [])]:
+            if (found := self.get(key)[1]) != revision:
+                raise ConflictError(f"{key} stands at revision {found}, expected {revision}")
+        for key, value, _ in writes:
+            self.revision += 1
+            self.values[key] = (value, self.revision)
+            self.log.append((self.revision, key, value))
+        return self.revision
+
+
+@dataclass
+class Node:
+    """One process with a clock of its own. `life` is new for every start."""
+
+    name: str
+    offset_s: float
+    rate: float
+    life: int = 0
+    is_down: bool = False
+    paused_until_s: float = 0.0
+    actor: Any = None
+
+
+@dataclass
+class World:
+    seed: int
+    chaos_s: float = 90.0
+    quiet_s: float = 60.0
+    mutants: frozenset[str] = frozenset()
+    now_s: float = 0.0
+    events: int = 0
+    kv: KV = field(default_factory=KV)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    edit: Callable[[], None] = lambda: None
+    check: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.is_faulty = True
+        self._queue: list[tuple[float, int, str, Callable[[], None]]] = []
+        self._count = 0
+        self._cut: set[str] = set()
+        self._digest = hashlib.blake2b(digest_size=8)
+
+    @property
+    def trace(self) -> str:
+        return self._digest.hexdigest()
+
+    def add(self, name: str, actor: Actor) -> None:
+        rate = 1 + self.random.uniform(-DRIFT_MAX, DRIFT_MAX)
+        offset_s = self.random.uniform(-OFFSET_S_MAX, OFFSET_S_MAX)
+        self.nodes[name] = Node(name, offset_s, rate, actor=actor)
+
+    def clock(self, name: str) -> float:
+        node = self.nodes[name]
+        return self.now_s * node.rate + node.offset_s
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def at(self, delay_s: float, what: str, action: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._queue, (self.now_s + delay_s, self._count, what, action))
+
+    def timer(self, name: str, delay_s: float, action: Callable[[], None]) -> None:
+        """Run an action of a process after a time by its clock, unless it died meanwhile."""
+        node = self.nodes[name]
+        self.at(delay_s / node.rate, f"timer {name}", self._living(name, action))
+
+    def _living(self, name: str, action: Callable[[], None]) -> Callable[[], None]:
+        node, life = self.nodes[name], self.nodes[name].life
+
+        def act() -> None:
+            if node.is_down or node.life != life:
+                return
+            if node.paused_until_s > self.now_s:
+                self.at(node.paused_until_s - self.now_s, f"resumed {name}", act)
+                return
+            action()
+
+        return act
+
+    # --- messages and requests ----------------------------------------------------------------
+
+    def delay_s(self) -> float:
+        if self.is_faulty and self.random.random() < SLOW:
+            return self.random.uniform(0.05, SLOW_S_MAX)
+        return self.random.uniform(0.001, 0.05)
+
+    def is_lost(self, *names: str) -> bool:
+        if any(name in self._cut for name in names):
+            return True
+        return self.is_faulty and self.random.random() < LOSS
+
+    def send(self, source: str, target: str, message: object) -> None:
+        """Deliver at most once, but sometimes twice; late messages overtake each other."""
+        node = self.nodes[target]
+        deliver = self._living(target, lambda: node.actor.receive(message))
+        for _ in range(2 if self.is_faulty and self.random.random() < REPEAT else 1):
+            if not self.is_lost(source, target):
+                self.at(self.delay_s(), f"message {source} {target}", deliver)
+
+    def request(
+        self, name: str, operation: Callable[[KV], Any], done: Callable[[Any], None]
+    ) -> None:
+        """Ask the bucket; `done` gets the result, the `ConflictError`, or None if nobody knows.
+
+        Either half of the round trip may be slow or lost, so that a write without an answer may
+        have taken place, may take place later, or never.
+        """
+        is_open = True
+
+        def finish(result: Any) -> None:
+            nonlocal is_open
+            if is_open:
+                is_open = False
+                done(result)
+
+        def serve() -> None:
+            try:
+                result = operation(self.kv)
+            except ConflictError as exc:
+                result = exc
+            self._wake_watchers()
+            if not self.is_lost(name):
+                self.at(self.delay_s(), f"reply {name}", self._living(name, lambda: finish(result)))
+
+        if not self.is_lost(name):
+            self.at(self.delay_s(), f"request {name}", serve)
+        self.timer(name, REQUEST_S, lambda: finish(None))
+
+    def write(self, key: str, value: Value) -> None:
+        """Write from outside, as a person does through the api."""
+        self.kv.put([(key, value, None)])
+        self._wake_watchers()
+
+    def _wake_watchers(self) -> None:
+        for name, node in self.nodes.items():
+            if name not in self._cut:
+                self.at(self.delay_s(), f"watch {name}", self._living(name, node.actor.notice))
+
+    # --- misfortune ---------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Play chaos, then quiet, until the end or the first error."""
+        for name, node in self.nodes.items():
+            self.at(self.random.uniform(0, 2), f"boot {name}", node.actor.boot)
+        self.at(self.random.expovariate(1 / CHAOS_EVERY_S), "chaos", self._chaos)
+        self.at(self.chaos_s, "calm", self._calm)
+        end_s = self.chaos_s + self.quiet_s
+        while self._queue and self._queue[0][0] <= end_s and not self.errors:
+            self.now_s, _, what, action = heapq.heappop(self._queue)
+            self.events += 1
+            self._digest.update(f"{self.now_s:.6f} {what}".encode())
+            action()
+            self.check()
+
+    def kill(self, name: str) -> None:
+        node = self.nodes[name]
+        if not node.is_down:
+            node.is_down, node.life = True, node.life + 1
+            node.actor.crash()
+
+    def revive(self, name: str) -> None:
+        node = self.nodes[name]
+        if node.is_down:
+            node.is_down, node.paused_until_s = False, 0.0
+            node.actor.boot()
+
+    def _chaos(self) -> None:
+        if not self.is_faulty:
+            return
+        kind = self.random.choice(["cut", "pause", "crash", "cut", "edit"])
+        name = self.random.choice(sorted(self.nodes))
+        lasts_s = self.random.uniform(1, 15)
+        if kind == "cut":
+            self._cut.add(name)
+            self.at(lasts_s, f"mend {name}", lambda: self._cut.discard(name))
+        elif kind == "pause":
+            self.nodes[name].paused_until_s = self.now_s + lasts_s
+        elif kind == "crash":
+            self.kill(name)
+            self.at(lasts_s, f"revive {name}", lambda: self.revive(name))
+        else:
+            self.edit()
+        self.at(self.random.expovariate(1 / CHAOS_EVERY_S), "chaos", self._chaos)
+
+    def _calm(self) -> None:
+        self.is_faulty = False
+        self._cut.clear()
+        for name, node in self.nodes.items():
+            node.paused_until_s = 0.0
+            self.revive(name)
