@@ -46,6 +46,7 @@ class Case:
     check: Callable[[], None] = lambda: None  # that both sides do the same; not run before "cold"
     is_cold_too: bool = False  # also measure the first call in a fresh process, as `<name>_cold`
     servers: Mapping[str, int] = field(default_factory=dict[str, int])  # name -> pid, for CPU time
+    peer_servers: Mapping[str, int] = field(default_factory=dict[str, int])  # the same of the peer
 
     def __post_init__(self) -> None:
         assert self.unit in UNITS, f"unit {self.unit!r} is none of {', '.join(UNITS)}"

@@ -60,6 +60,8 @@ class LogScale:
             steps = (1.0,)
         elif self.high / self.low < 4:
             steps = tuple(1 + number / 10 for number in range(90))
+        elif self.high / self.low < 30:
+            steps = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         found = [step * 10.0**power for power in powers for step in steps]
         inside = [value for value in found if self.low <= value <= self.high]

@@ -101,7 +101,7 @@ def _case(name: str, found: Found) -> str:
     if measured:
         first = measured[0][1]
         peer = f" Peer: {first['peer_name']}." if first.get("peer_name") else ""
-        parts.append(f'<p class="soft">{escape(str(first.get("what", "")) + "." + peer)}</p>')
+        parts.append(f'<p class="soft">{escape(_sentence(str(first.get("what", ""))) + peer)}</p>')
         rows = [
             SampleRow(
                 label=_titled(side, source, found),
@@ -209,4 +209,8 @@ def _sum(cost: Mapping[str, float], *names: str) -> float | None:
 
 def _time(cost: Mapping[str, float], *names: str) -> str:
     total = _sum(cost, *names)
-    return "-" if total is None else seconds(total)
+    return "-" if not total else seconds(total)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""

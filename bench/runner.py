@@ -91,11 +91,13 @@ async def measure(
             await _timed(operation, 1, case, clock)
         measured[name].calls = await _calibrate(operation, case, plan.sample_s, clock)
     case.check()
+    gc.collect()
     for _ in range(case.repetitions or plan.repetitions):
         pair = list(operations.items())
         order.shuffle(pair)
         for name, operation in pair:
-            await _sample(operation, case, measured[name], clock)
+            servers = case.servers if name == "ours" else case.peer_servers
+            await _sample(operation, case, servers, measured[name], clock)
     return measured
 
 
@@ -161,15 +163,19 @@ async def run_once(case: Case, side: SideName, calls: int) -> dict[str, object]:
 
 
 async def _sample(
-    operation: Operation | Clocked, case: Case, measured: Measured, clock: Clock
+    operation: Operation | Clocked,
+    case: Case,
+    servers: Mapping[str, int],
+    measured: Measured,
+    clock: Clock,
 ) -> None:
-    gc.collect()
+    gc.collect(0)
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        before = read_cost(case.servers)
+        before = read_cost(servers)
         elapsed_s = await _timed(operation, measured.calls, case, clock)
-        measured.costs.append(read_cost(case.servers).since(before))
+        measured.costs.append(read_cost(servers).since(before))
     finally:
         if was_enabled:
             gc.enable()

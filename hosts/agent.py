@@ -328,7 +328,8 @@ class Agent:
         while True:
             await anyio.sleep(INVENTORY_CHECK_S)
             try:
-                if await self._connection.hosts.get(self._options.host) is None:
+                # Listing, because a host's permissions let it list its own key but not get it.
+                if not await self._connection.hosts.keys(self._options.host):
                     await self._write_inventory()
             except LatticeError as exc:
                 log.info("inventory not checked: %s", exc)

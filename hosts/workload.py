@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio
+from anyio import to_thread
 
 from hosts.artifacts import Artifacts
 from hosts.engine.base import Engine, Link, Part, Program, World
 from lattice.bus.base import Store
 from lattice.component.reader import read_component
 from lattice.component.resolution import COMPOSED, Resolution
-from lattice.component.types import Function
+from lattice.component.types import ComponentType, Function
 from lattice.component.wiring import resolve
 from lattice.errors import IncompatibleError, NotFoundError
 from lattice.model.deployment import Deployment, Limits, Service
@@ -32,6 +33,7 @@ from lattice.wire.subjects import history
 PREPARED_MAX = 64
 """Generations that are kept ready; one that is needed again comes from the disk in milliseconds."""
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -158,15 +160,13 @@ class Workloads:
             )
         record = decode_as(DeploymentRecord, entry.value)
         deployment = parse_deployment(record.manifest)
-        images: dict[str, str] = {part.name: part.image for part in deployment.parts}
+        images = {part.name: Digest(part.image) for part in deployment.parts}
         bodies = await _gather(images, self._artifacts.get)
         files = await _gather(
-            {file.name: file.source for file in deployment.files}, self._artifacts.path
+            {file.name: Digest(file.source) for file in deployment.files}, self._artifacts.path
         )
-        parts = {
-            name: Part(name, Digest(images[name]), body) for name, body in sorted(bodies.items())
-        }
-        types = {name: read_component(part.body) for name, part in parts.items()}
+        parts = {name: Part(name, images[name], body) for name, body in sorted(bodies.items())}
+        types = await _gather(bodies, _read)
         resolution = resolve(deployment, types)
         _require_promised(record, resolution)
         programs = {
@@ -200,16 +200,19 @@ def _listed(exposed: Mapping[str, Collection[str]]) -> str:
     return ", ".join(f"{name}#{f}" for name, functions in exposed.items() for f in functions)
 
 
-async def _gather(
-    digests: Mapping[str, str], fetch: Callable[[Digest], Awaitable[T]]
-) -> dict[str, T]:
-    """Return what `fetch` gives for each digest, by name, fetched side by side."""
+async def _read(body: bytes) -> ComponentType:
+    # On a thread, because a hostile binary may take a second to be refused.
+    return await to_thread.run_sync(read_component, body)
+
+
+async def _gather(wanted: Mapping[str, S], get: Callable[[S], Awaitable[T]]) -> dict[str, T]:
+    """Return what `get` gives for each value, by name, side by side."""
     found: dict[str, T] = {}
 
-    async def one(name: str, digest: str) -> None:
-        found[name] = await fetch(Digest(digest))
+    async def one(name: str, value: S) -> None:
+        found[name] = await get(value)
 
     async with anyio.create_task_group() as group:
-        for name, digest in digests.items():
-            group.start_soon(one, name, digest)
+        for name, value in wanted.items():
+            group.start_soon(one, name, value)
     return found

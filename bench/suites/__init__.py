@@ -50,11 +50,17 @@ def all_suites() -> dict[str, Suite]:
 
 
 def select(name: str, suites: dict[str, Suite]) -> dict[str, tuple[str, ...]]:
-    """Return the wanted cases of each suite for `all`, a suite or a case; empty when unknown."""
+    """Return the wanted cases of each suite for `all`, a suite or a case; empty when unknown.
+
+    The first word of suites' names stands for all of them: `lattice` for `lattice_calls` and so on.
+    """
     if name == "all":
         return {suite.name: suite.cases for suite in suites.values()}
     if name in suites:
         return {name: suites[name].cases}
+    group = {each.name: each.cases for each in suites.values() if each.name.startswith(f"{name}_")}
+    if group:
+        return group
     return {suite.name: (name,) for suite in suites.values() if name in suite.cases}
 
 

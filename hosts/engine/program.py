@@ -14,11 +14,12 @@ from wasmtime.component import Component
 from hosts.engine import ffi
 from hosts.engine.base import HostImport, World
 from hosts.engine.fiber import Fibers
+from hosts.engine.files import FileSets
 from hosts.engine.hostfn import Guest, HostFunctions
 from hosts.engine.instance import Export, Store, WasmtimeInstance, new_streams
 from hosts.engine.linking import Linker
 from hosts.engine.values import Codec
-from hosts.engine.wasi import FileSets, Stream, configure
+from hosts.engine.wasi import Stream, configure
 from lattice.component.types import ComponentType, Function
 from lattice.errors import InternalError, NotFoundError
 from lattice.model.wit import ROOT, interface_key
@@ -144,7 +145,7 @@ def _export_index(component: int, parent: int | None, name: str) -> int:
     return index
 
 
-def _release(linkers: Mapping[object, Linker], exports: Mapping[object, Export]) -> None:
+def _release(linkers: dict[frozenset[str], Linker], exports: dict[tuple[str, str], Export]) -> None:
     for linker in linkers.values():
         linker.close()
     for export in exports.values():

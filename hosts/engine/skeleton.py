@@ -159,6 +159,9 @@ class _Writer:
         elif isinstance(wit, NamedType):
             bound = f"(eq {self._define(wit.target, scope)})"
         identifier = scope.ids[key] = self._fresh()
+        if isinstance(wit, NamedType | ResourceType):
+            # Functions name the type where it was defined; here it goes by this export.
+            scope.ids[_origin(wit)] = identifier
         if scope.key == ROOT:
             self._types[name] = self._type_count
             self._type_count += 1

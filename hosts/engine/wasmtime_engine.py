@@ -23,10 +23,10 @@ from hosts.engine.base import Link, Part
 from hosts.engine.cache import CodeCache
 from hosts.engine.compose import compose
 from hosts.engine.fiber import Fibers
+from hosts.engine.files import FileSets
 from hosts.engine.hostfn import HostFunctions
 from hosts.engine.program import Shared, WasmtimeProgram
 from hosts.engine.turns import Ticker
-from hosts.engine.wasi import FileSets
 from lattice.component.reader import read_component
 
 logger = logging.getLogger(__name__)

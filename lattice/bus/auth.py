@@ -54,16 +54,16 @@ def accounts_block(
         SYSTEM_ACCOUNT: {"users": [{"nkey": key} for key in system_keys]},
     }
     for lattice, users in lattices.items():
-        names = Names(lattice)
         accounts[account_name(lattice)] = {
             "jetstream": "enabled",
-            "users": [_user(user, names) for user in users],
+            "users": [user_entry(user, lattice) for user in users],
         }
     return f"accounts: {json.dumps(accounts, indent=2)}\nsystem_account: {SYSTEM_ACCOUNT}\n"
 
 
-def _user(user: User, names: Names) -> dict[str, object]:
-    granted = role_permissions(user.role, names, user.public_key)
+def user_entry(user: User, lattice: str) -> dict[str, object]:
+    """Return one member of the `users` of a lattice's account, as plain values of JSON."""
+    granted = role_permissions(user.role, Names(lattice), user.public_key)
     return {
         "nkey": user.public_key,
         "permissions": {

@@ -58,7 +58,7 @@ def connect_options(settings: Settings, *, name: str) -> ConnectOptions:
         DeniedError: others may read the key.
         InvalidError: a key or credentials file is damaged.
     """
-    identity = _identity(settings)
+    identity = identity_of(settings)
     return ConnectOptions(
         servers=settings.servers,
         creds=settings.creds,
@@ -71,8 +71,11 @@ def connect_options(settings: Settings, *, name: str) -> ConnectOptions:
     )
 
 
-def _identity(settings: Settings) -> str:
-    """Return the public nkey of whoever connects, "" if the server knows it by other means."""
+def identity_of(settings: Settings) -> str:
+    """Return the public nkey of whoever connects, "" if settings name neither key nor token.
+
+    `Raises:` as `connect_options`.
+    """
     if settings.nkey is not None:
         return public_key(load_seed(settings.nkey))
     if settings.creds is not None:

@@ -115,18 +115,17 @@ class EmbeddedNats:
             raise InvalidError(f"role {role} has no key here: authorize the host's own key")
         return self._files.seed(role)
 
-    async def authorize(self, role: Role, public_key: str) -> None:
-        """Let one more identity in, now and after every restart. Known ones cost nothing.
+    async def authorize(self, role: Role, *public_keys: str) -> None:
+        """Let more identities in, now and after every restart. Known ones cost nothing.
 
         Raises:
-            InvalidError: it is no public user nkey, or it has another role already.
+            InvalidError: one is no public user nkey, or has another role already; all are refused.
             UnavailableError: the server did not take the change.
         """
-        user = User(role=role, public_key=public_key)
-        if user in self._users:
-            return
-        self._write_users((*self._users, user))
-        await self.reload()
+        wanted = dict.fromkeys(User(role=role, public_key=key) for key in public_keys)
+        if new := [user for user in wanted if user not in self._users]:
+            self._write_users((*self._users, *new))
+            await self.reload()
 
     async def reload(self) -> None:
         """Make the server read its users again; the connections of known users stay.

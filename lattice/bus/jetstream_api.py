@@ -24,7 +24,7 @@ from lattice.errors import (
     DeadlineExceededError,
     DecodeError,
     IncompatibleError,
-    InvalidError,
+    InternalError,
     LatticeError,
     NoRouteError,
     NotFoundError,
@@ -46,10 +46,14 @@ PAUSE_S = 0.1
 WINDOW = 16
 """Writes of a `Pipeline` without an answer: 2 MiB of chunks, so that the wire stays busy."""
 
-_CONFLICTS = frozenset({10070, 10071, 10164})  # wrong last id, wrong sequence, same in flight
-_FULL = frozenset({10002, 10023, 10028, 10047, 10077, 10122})
-_LACKING = frozenset({10166, 10174})  # message TTL, atomic batches: switched off for the stream
-_MALFORMED = frozenset({10165, 10167, 10175, 10177, 10199, 10201})
+# Wrong last id, wrong last sequence, stream made otherwise by somebody else, same key in flight.
+_CONFLICTS = frozenset({10058, 10070, 10071, 10164})
+# Out of memory, storage, or the stream's own limits; too many batches at once.
+_FULL = frozenset({10002, 10023, 10028, 10047, 10077, 10122, 10210})
+# Subjects of another stream; message TTL or atomic batches switched off.
+_UNFIT = frozenset({10065, 10166, 10174})
+# A batch that lost a part with its connection: nothing of it is stored.
+_BROKEN_OFF = frozenset({10176})
 _STREAM_NOT_FOUND = 10059
 
 _FOUND = re.compile(r"wrong last sequence: (\d+)")
@@ -224,13 +228,13 @@ def _refusal(what: str, error: Mapping[str, object]) -> LatticeError:
         return ConflictError(message, **found)
     if code in _FULL:
         return OverloadedError(f"{message}; raise the stream's limits or remove something")
-    if code in _LACKING:
-        return IncompatibleError(f"{message}; the stream needs the settings of ensure_stores")
-    if code in _MALFORMED:
-        return InvalidError(message)
+    if code in _UNFIT:
+        return IncompatibleError(f"{message}; the lattice needs streams made by ensure_stores")
     if code == _STREAM_NOT_FOUND:
         return NotFoundError(message)
-    return UnavailableError(message)
+    if code in _BROKEN_OFF or error.get("code") in (500, 503):
+        return UnavailableError(message)
+    return InternalError(message)
 
 
 def _nobody(subject: str) -> UnavailableError:

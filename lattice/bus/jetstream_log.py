@@ -16,6 +16,10 @@ from lattice.bus.jetstream_api import JetStream
 from lattice.bus.jetstream_reader import Reader, Reattached
 from lattice.bus.matching import check_message, check_pattern
 
+ROUNDING_S = 0.00001
+"""Seconds by which reading begins early, because a time as text and as a float is rounded; what
+is too early is left out afterwards."""
+
 _DEDUP = "Nats-Msg-Id"
 
 
@@ -96,7 +100,8 @@ class _Records:
             if isinstance(message, Reattached):
                 continue
             self._newest = message.sequence
-            if message.sequence > self._after:
+            is_recent = self._since_s is None or message.time_s >= self._since_s
+            if message.sequence > self._after and is_recent:
                 return Record(
                     subject=message.subject,
                     body=message.body,
@@ -110,7 +115,7 @@ class _Records:
     def _start(self) -> dict[str, object]:
         """Begin at the time asked for, or after what was seen; a consumer takes one of them."""
         if self._since_s is not None and not self._newest:
-            since = datetime.fromtimestamp(self._since_s, UTC).isoformat()
+            since = datetime.fromtimestamp(self._since_s - ROUNDING_S, UTC).isoformat()
             return {"deliver_policy": "by_start_time", "opt_start_time": since}
         after = max(self._after, self._newest)
         return {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}

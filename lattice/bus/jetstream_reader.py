@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import anyio
 from nats.aio.subscription import Subscription
 
 from lattice.bus.base import Packet
 from lattice.bus.jetstream_api import JetStream
+from lattice.bus.jetstream_delivery import Delivery, read_delivery
 from lattice.bus.mailbox import Mailbox
 from lattice.bus.nats_link import is_no_responders
 from lattice.errors import DeniedError, LatticeError, UnavailableError
@@ -48,17 +48,6 @@ RETRY_S = 0.25
 _NANO = 1_000_000_000
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """One message of the stream."""
-
-    subject: str
-    body: bytes
-    headers: Mapping[str, str]
-    sequence: int
-    time_s: float
 
 
 class Reattached:
@@ -266,54 +255,15 @@ class Reader:
         self._is_lost = True
 
     def _receive(self, packet: Packet) -> Delivery | None:
-        place = _Place.of(packet.reply_to)
-        if place is None:
-            return None
-        source = self._sources.get(place.consumer)
-        if source is None:
+        delivery = read_delivery(packet)
+        source = None if delivery is None else self._sources.get(delivery.consumer)
+        if delivery is None or source is None:
             return None  # from a consumer that was given up
         source.received += 1
-        if place.consumer_sequence != source.received:
+        if delivery.consumer_sequence != source.received:
             _log.info("consumer of %s has a gap, making a new one", self._stream)
             self._is_lost = True
             return None
         source.owed -= 1
-        source.pending = place.pending
-        return Delivery(
-            subject=packet.subject,
-            body=packet.body,
-            headers=packet.headers,
-            sequence=place.sequence,
-            time_s=place.time_ns / _NANO,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """Where a message stands, as its acknowledgement subject says."""
-
-    consumer: str
-    sequence: int
-    consumer_sequence: int
-    time_ns: int
-    pending: int
-
-    @staticmethod
-    def of(ack_subject: str) -> _Place | None:
-        """Read `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<sequence>.<consumer
-        sequence>.<time>.<pending>[.<token>]` (NATS ADR-15), None for anything else.
-        """
-        tokens: list[Any] = ack_subject.split(".")
-        if tokens[:2] != ["$JS", "ACK"] or len(tokens) < 9:
-            return None
-        first = 2 if len(tokens) == 9 else 4
-        try:
-            return _Place(
-                consumer=tokens[first + 1],
-                sequence=int(tokens[first + 3]),
-                consumer_sequence=int(tokens[first + 4]),
-                time_ns=int(tokens[first + 5]),
-                pending=int(tokens[first + 6]),
-            )
-        except (ValueError, IndexError):
-            return None
+        source.pending = delivery.pending
+        return delivery

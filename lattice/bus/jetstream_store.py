@@ -10,19 +10,22 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import anyio
 
 from lattice.bus.base import CaughtUp, Entry, Fence, Write
 from lattice.bus.checks import check_put, check_writes
+from lattice.bus.inbox import OneReply
 from lattice.bus.jetstream_api import JetStream, Stored, is_marker, sequence_of, stored
-from lattice.bus.jetstream_reader import Delivery, Reader, Reattached
+from lattice.bus.jetstream_delivery import Delivery
+from lattice.bus.jetstream_reader import Reader, Reattached
 from lattice.bus.jetstream_watch import Watch
 from lattice.bus.matching import check_key, check_prefix
 from lattice.errors import (
     ConflictError,
     DeadlineExceededError,
+    LatticeError,
     NoRouteError,
     OutcomeUnknownError,
     UnavailableError,
@@ -206,26 +209,37 @@ class JetStreamStore:
         self, writes: Sequence[Write], fence: Fence | None, removals: dict[str, int]
     ) -> int:
         """Send one atomic batch (NATS ADR-50): the first and the last message are answered."""
-        messages = self._messages(writes, fence, removals)
+        *begin, (last_key, last_value, last_conditions) = self._messages(writes, fence, removals)
         batch = secrets.token_hex(16)
-        for number, (key, value, conditions) in enumerate(messages, 1):
-            headers = conditions | {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
-            subject = self._prefix + key
-            if number == len(messages):
-                return await self._commit(subject, value, headers | {"Nats-Batch-Commit": "1"})
-            if number > 1:
+        refusal = OneReply()  # of a message in the middle, which has no reply of its own
+        with ExitStack() as refusals:
+            for number, (key, value, conditions) in enumerate(begin, 1):
+                subject = self._prefix + key
+                headers = conditions | _batch_headers(batch, number)
+                if number == 1:
+                    await self._begin(subject, value, headers)
+                    continue
+                refusals.enter_context(self._api.link.inbox.expect(refusal, subject))
                 await self._api.link.send(subject, value, headers=headers)
-                continue
+            headers = last_conditions | _batch_headers(batch, len(begin) + 1)
             try:
-                reply = await self._api.link.ask(
-                    subject, value, timeout_s=BATCH_ANSWER_S, headers=headers
+                return await self._commit(
+                    self._prefix + last_key, last_value, headers | {"Nats-Batch-Commit": "1"}
                 )
-            except (NoRouteError, DeadlineExceededError, OutcomeUnknownError) as error:
-                message = f"batch of {len(writes)} writes was not begun: {error}"
-                raise UnavailableError(message) from None
-            if reply.body:  # an error; a batch that may begin is answered with nothing
-                stored(subject, reply)
-        raise AssertionError("a batch has at least one write")
+            except LatticeError:
+                if refusal.future.done():
+                    raise refusal.future.exception() or AssertionError from None
+                raise
+
+    async def _begin(self, subject: str, value: bytes, headers: dict[str, str]) -> None:
+        try:
+            reply = await self._api.link.ask(
+                subject, value, timeout_s=BATCH_ANSWER_S, headers=headers
+            )
+        except (NoRouteError, DeadlineExceededError, OutcomeUnknownError) as error:
+            raise UnavailableError(f"batch of writes was not begun: {error}") from None
+        if reply.body:  # an error; a batch that may begin is answered with nothing
+            stored(subject, reply)
 
     async def _commit(self, subject: str, value: bytes, headers: dict[str, str]) -> int:
         try:
@@ -258,6 +272,10 @@ class JetStreamStore:
                 headers.update(self._conditions(None, fence))
                 return messages
         return [(FENCE_KEY, b"", _REMOVAL | self._conditions(None, fence)), *messages]
+
+
+def _batch_headers(batch: str, number: int) -> dict[str, str]:
+    return {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
 
 
 def _conflict(key: str, headers: dict[str, str], error: ConflictError) -> ConflictError:

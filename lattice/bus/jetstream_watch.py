@@ -9,7 +9,8 @@ from collections import deque
 
 from lattice.bus.base import CAUGHT_UP, CaughtUp, Entry
 from lattice.bus.jetstream_api import is_marker
-from lattice.bus.jetstream_reader import Delivery, Reader, Reattached
+from lattice.bus.jetstream_delivery import Delivery
+from lattice.bus.jetstream_reader import Reader, Reattached
 
 
 class Watch:

@@ -10,7 +10,7 @@ import asyncio
 from typing import Any
 
 from nats import errors
-from nats.aio.client import Client
+from nats.aio.client import Client, Srv
 
 
 class NatsClient(Client):
@@ -28,6 +28,16 @@ class NatsClient(Client):
         if future is not None:
             await self._flush_pending(force_flush=True)
         await super()._send_ping(future)
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        """Close the socket of an attempt that failed after it was connected.
+
+        nats-py forgets it open when the server refuses the identity of a client that reconnects.
+        """
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+        await super()._connect_to_server(s)
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         """Refuse a server without TLS before any credentials are sent to it.

@@ -19,7 +19,7 @@ from nats import errors
 
 from lattice.bus.nats_client import NatsClient
 from lattice.bus.nats_link import NatsLink
-from lattice.bus.options import ConnectOptions
+from lattice.bus.options import ConnectOptions, server_address
 from lattice.errors import DeniedError, InvalidError, LatticeError, UnavailableError
 
 PING_INTERVAL_S = 10
@@ -37,6 +37,9 @@ PENDING_BYTES_MAX = 2 * 1024 * 1024
 
 CLOSE_S = 2.0
 """Seconds for the last messages of a closing connection to leave."""
+
+ABANDON_S = 0.1
+"""Seconds for closing a connection that did not come about: it has nothing to send."""
 
 
 @asynccontextmanager
@@ -56,23 +59,25 @@ async def connect_nats(options: ConnectOptions) -> AsyncIterator[NatsLink]:
         yield link
     finally:
         with anyio.CancelScope(shield=True):
-            await _close(client)
+            await _close(client, CLOSE_S)
 
 
 class _GaveUpError(Exception):
-    """Breaks nats-py's endless first connection; `errors` has one for each attempt."""
+    """Breaks nats-py's endless first connection when each server was tried once."""
 
 
 async def _connect(client: NatsClient, link: NatsLink, options: ConnectOptions) -> None:
     attempts: list[Exception] = []
-    is_connected = False
+    is_connected = is_over = False
 
     async def on_error(error: Exception) -> None:
         if is_connected:
             await link.on_error(error)
             return
+        nonlocal is_over
         attempts.append(error)
-        if len(attempts) >= len(options.servers):
+        if len(attempts) >= len(options.servers) and not is_over:
+            is_over = True
             raise _GaveUpError
 
     arguments = _identity(options) | _tls(options)
@@ -100,18 +105,22 @@ async def _connect(client: NatsClient, link: NatsLink, options: ConnectOptions) 
         pass
     except errors.Error as error:
         attempts.append(error)
+    except BaseException:  # cancelled: what was opened is closed, the attempts are nobody's matter
+        with anyio.CancelScope(shield=True):
+            await _close(client, ABANDON_S)
+        raise
     if not is_connected:
         with anyio.CancelScope(shield=True):
-            await _close(client)
+            await _close(client, ABANDON_S)
         raise _failure(options, attempts)
 
 
-async def _close(client: NatsClient) -> None:
+async def _close(client: NatsClient, limit_s: float) -> None:
     """Close within a time limit; what nats-py complains of while closing changes nothing."""
-    with anyio.move_on_after(CLOSE_S), suppress(errors.Error, OSError):
+    with anyio.move_on_after(limit_s), suppress(errors.Error, OSError):
         if client.is_connected:
-            await client.flush(timeout=int(CLOSE_S))
-    with anyio.move_on_after(CLOSE_S), suppress(errors.Error, OSError):
+            await client.flush()
+    with anyio.move_on_after(limit_s), suppress(errors.Error, OSError):
         await client.close()
 
 
@@ -120,14 +129,14 @@ def _failure(options: ConnectOptions, attempts: list[Exception]) -> LatticeError
 
     A refusal says more than a server that is away, so it is told first.
     """
-    where = ", ".join(_address(server) for server in options.servers)
+    where = ", ".join(server_address(server) for server in options.servers)
     for error in attempts:
         text = str(error).lower()
         if "authorization" in text or "authentication" in text:
             given = _identity_name(options)
             return DeniedError(
                 f"NATS at {where} refuses {given}: pass the user's own with --creds or --nkey",
-                servers=list(options.servers),
+                servers=[server_address(server) for server in options.servers],
             )
     for error in attempts:
         if isinstance(error, ssl.SSLError | errors.SecureConnWantedError):
@@ -138,7 +147,7 @@ def _failure(options: ConnectOptions, attempts: list[Exception]) -> LatticeError
             reason = str(error).removeprefix("nats: ") or type(error).__name__
     return UnavailableError(
         f'cannot reach NATS at {where}: {reason}; start one with "lattice up", or pass --nats',
-        servers=[_address(server) for server in options.servers],
+        servers=[server_address(server) for server in options.servers],
     )
 
 
@@ -230,12 +239,6 @@ def _identity_name(options: ConnectOptions) -> str:
     if options.user:
         return f"user {options.user} and its password"
     return "the given token" if options.token else "a client without credentials"
-
-
-def _address(server: str) -> str:
-    """Return a server's URL without a user or password that it may contain."""
-    parts = urlsplit(server if "://" in server else f"nats://{server}")
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _draw(bounds: tuple[float, float]) -> float:

@@ -72,6 +72,7 @@ class NatsLink:
         self._client = client
         self._interests: set[_Interest] = set()
         self._up = anyio.Event()
+        self._complaint = ""
 
     @property
     def state(self) -> ConnectionState:
@@ -211,7 +212,7 @@ class NatsLink:
         """Give a refusal to who caused it, and log everything else without a traceback."""
         match = _VIOLATION.search(str(error))
         if match is None:
-            _log.debug("NATS: %s", _reason(error))
+            self._complain(_reason(error))
             return
         what, subject, queue = match[1].lower(), match[2], match[3] or ""
         if what == "publish":
@@ -231,6 +232,12 @@ class NatsLink:
         if not concerned:
             _log.error("NATS refused a subscription: no permission to receive %s", subject)
 
+    def _complain(self, reason: str) -> None:
+        """Log what goes wrong with the connection, once while it goes on."""
+        level = logging.DEBUG if reason == self._complaint else logging.WARNING
+        self._complaint = reason
+        _log.log(level, "NATS: %s", reason)
+
     async def on_disconnected(self) -> None:
         """Fail what was lost with the connection."""
         if self._up.is_set():
@@ -242,6 +249,7 @@ class NatsLink:
     async def on_reconnected(self) -> None:
         """Let everybody go on who waits for a connection."""
         self.reconnects += 1
+        self._complaint = ""
         self._up.set()
         _log.info("connected to NATS again")
         for listener in tuple(self.reconnect_listeners):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lattice.errors import InvalidError
 
@@ -47,7 +48,8 @@ class ConnectOptions:
         """Refuse combinations that cannot work, before anything is opened.
 
         Raises:
-            InvalidError: no server, two identities, or a certificate without its key.
+            InvalidError: no server or a malformed URL, two identities, or a certificate without
+                its key; all are listed.
         """
         identities = {
             "creds": self.creds is not None,
@@ -60,9 +62,42 @@ class ConnectOptions:
         faults = []
         if not self.servers:
             faults.append("servers: none given, needs at least one such as nats://127.0.0.1:4222")
+        faults += [fault for server in self.servers if (fault := _server_fault(server))]
+        if len({_is_websocket(server) for server in self.servers}) > 1:
+            faults.append("servers: websocket URLs and others cannot be mixed")
         if len(given) > 1:
             faults.append(f"identity: {' and '.join(given)} given, at most one is used")
         if (self.tls_cert is None) != (self.tls_key is None):
             faults.append("tls_cert: needs tls_key with it, and the other way round")
         if faults:
             raise InvalidError("connection options cannot be used", faults)
+
+
+def server_address(server: str) -> str:
+    """Return a server's URL without the user and password that it may contain."""
+    parts = urlsplit(_with_scheme(server))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _server_fault(server: str) -> str | None:
+    form = "needs [nats|tls|ws|wss]://HOST[:PORT]"
+    try:
+        parts = urlsplit(_with_scheme(server))
+        is_well_formed = bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return f"servers: {server.rpartition('@')[2]!r} has a malformed host or port, {form}"
+    if (
+        not is_well_formed
+        or len(server.split()) != 1
+        or parts.scheme not in ("nats", "tls", "ws", "wss")
+    ):
+        return f"servers: {server.rpartition('@')[2]!r} is no address of NATS, {form}"
+    return None
+
+
+def _is_websocket(server: str) -> bool:
+    return server.startswith(("ws://", "wss://"))
+
+
+def _with_scheme(server: str) -> str:
+    return server if "://" in server else f"nats://{server}"

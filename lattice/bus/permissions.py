@@ -6,12 +6,15 @@ Three ways around a server's permissions shaped this table:
    a host could ask itself and answer into `leader`. It is not used. Instead inboxes begin with
    `_INBOX.<identity>`, each identity subscribes to its own only, and those who answer may publish
    to `_INBOX.>`, whose last tokens are random and seen by nobody else.
-2. A read of a stream by sequence, and a consumer without a filter in its subject, show the whole
-   stream. Roles that read only some keys get the forms that carry the key in the subject.
-3. The server itself answers wherever a request's reply subject says. An authenticated peer can so
-   make it store an acknowledgement, never bytes of its choice, under a key that it may not write.
-   Readers of `leader` and `term` must therefore take what they cannot decode for absent. Only
-   separate accounts would close this.
+2. The server itself answers wherever a request's reply subject says, and stores the answer if that
+   is a key. A direct get answers with the bytes of a message, so nobody may directly get what he
+   writes: he could put any bytes under any key. Messages of a consumer keep their own subject, so
+   hosts see their inventory, and clients the events, through consumers only. What remains is
+   that a peer can copy a key that it may directly get, or put the server's own words (an
+   acknowledgement) in its place: readers must take what they cannot decode for absent, and check
+   for whom a value is. Only separate accounts would close this.
+3. A read by sequence, and a consumer without a filter in its subject, show the whole stream. Roles
+   that read only some keys get the forms that carry the key in the subject.
 """
 
 from __future__ import annotations
@@ -77,6 +80,7 @@ def _host(names: Names, host: str) -> Permissions:
             names.lead("wake"),
             INBOXES,
             *_key_write(names.hosts_bucket, host),
+            *_consume(_kv(names.hosts_bucket), f"$KV.{names.hosts_bucket}.{host}"),
             *_key_read(control, subjects.target(host)),
             *_key_read(control, "history.>"),
             *_key_read(control, subjects.TERM),
@@ -121,7 +125,7 @@ def _client(names: Names) -> Permissions:
             names.every_call_at(),
             names.api("get"),
             names.api("list"),
-            *_stream_read(names.events_stream, names.events()),
+            *_consume(names.events_stream, names.events()),
         ),
         subscribe=(names.events(), names.log("*", "*")),
     )
@@ -165,9 +169,14 @@ def _key_read(bucket: str, key: str) -> tuple[str, ...]:
 
 def _stream_read(stream: str, subject: str) -> tuple[str, ...]:
     """Return what reading one subject of a stream needs: the last message, and a consumer."""
+    return (f"$JS.API.DIRECT.GET.{stream}.{subject}", *_consume(stream, subject))
+
+
+def _consume(stream: str, subject: str) -> tuple[str, ...]:
+    # A watch of a key is also one of the keys below it, which is a second consumer.
+    subjects_seen = (subject,) if subject.endswith(">") else (subject, f"{subject}.>")
     return (
-        f"$JS.API.DIRECT.GET.{stream}.{subject}",
-        f"$JS.API.CONSUMER.CREATE.{stream}.*.{subject}",
+        *(f"$JS.API.CONSUMER.CREATE.{stream}.*.{seen}" for seen in subjects_seen),
         # The middle token is the random name of the reader's own consumer.
         f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
     )

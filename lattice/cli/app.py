@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from cyclopts import App, Group, Parameter
@@ -12,67 +13,135 @@ from lattice import __version__
 GROUPS: Final = ("Run", "Deploy", "Look", "Use", "Set up")
 """Groups of verbs in the order of the help."""
 
-VERBS: Final[dict[str, dict[str, str]]] = {
-    "Run": {
-        "up": "Run a whole lattice on this machine: NATS, scheduler and hosts.",
-        "host": "Run one host that joins a lattice.",
-        "scheduler": "Run one scheduler: active or standby.",
-    },
-    "Deploy": {
-        "apply": "Submit the deployments of a manifest.",
-        "diff": "Show what applying a manifest would change.",
-        "delete": "Remove deployments.",
-    },
-    "Look": {
-        "describe": "Show all that is known of a deployment.",
-        "events": "Show what happened in the lattice.",
-        "logs": "Show log lines of a deployment or a host.",
-        "inspect": "Show what a component file imports and exports.",
-        "doctor": "Check this machine and the way to the lattice; name a fix for each fault.",
-    },
-    "Use": {
-        "call": "Call a function of a deployment.",
-    },
-    "Set up": {
-        "completion": "Print the completion script of a shell.",
-    },
-}
-"""Verbs by group: each is the function of its name in the module `lattice.cli.verb_<name>`."""
 
-NESTED: Final[dict[str, tuple[str, str, dict[str, str]]]] = {
-    "get": (
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb: its words, the function that carries it out, and what the list of verbs says.
+
+    The docstring of the function begins with `summary`. A verb without a group is not listed.
+    """
+
+    words: str
+    place: str
+    summary: str
+    group: str = ""
+
+
+VERBS: Final = (
+    Verb(
+        "up",
+        "lattice.cli.verb_up:up_",
+        "Run a whole lattice on this machine: NATS, scheduler and hosts.",
+        "Run",
+    ),
+    Verb("host", "lattice.cli.verb_host:host_", "Run one host that joins a lattice.", "Run"),
+    Verb(
+        "scheduler",
+        "lattice.cli.verb_scheduler:scheduler_",
+        "Run one scheduler: active or standby.",
+        "Run",
+    ),
+    Verb(
+        "apply", "lattice.cli.verb_apply:apply_", "Submit the deployments of a manifest.", "Deploy"
+    ),
+    Verb(
+        "diff",
+        "lattice.cli.verb_diff:diff_",
+        "Show what applying a manifest would change.",
+        "Deploy",
+    ),
+    Verb("delete", "lattice.cli.verb_delete:delete_", "Remove deployments.", "Deploy"),
+    Verb(
+        "describe",
+        "lattice.cli.verb_describe:describe_",
+        "Show all that is known of a deployment.",
         "Look",
-        "List hosts, deployments or replicas.",
-        {
-            "hosts": "List the hosts of the lattice.",
-            "deployments": "List the deployments.",
-            "replicas": "List replicas, and what could not be placed.",
-        },
     ),
-    "label": ("Use", "Change labels.", {"host": "Change the labels of a running host."}),
-    "context": (
+    Verb("events", "lattice.cli.verb_events:events_", "Show what happened in the lattice.", "Look"),
+    Verb(
+        "logs", "lattice.cli.verb_logs:logs_", "Show log lines of a deployment or a host.", "Look"
+    ),
+    Verb(
+        "inspect",
+        "lattice.cli.verb_inspect:inspect_",
+        "Show what a component file imports and exports.",
+        "Look",
+    ),
+    Verb(
+        "doctor",
+        "lattice.cli.verb_doctor:doctor_",
+        "Check this machine and the way to the lattice; name a fix for each fault.",
+        "Look",
+    ),
+    Verb("get hosts", "lattice.cli.verb_get:hosts_", "List the hosts of the lattice.", "Look"),
+    Verb("get deployments", "lattice.cli.verb_get:deployments_", "List the deployments.", "Look"),
+    Verb(
+        "get replicas",
+        "lattice.cli.verb_get:replicas_",
+        "List replicas, and what could not be placed.",
+        "Look",
+    ),
+    Verb("call", "lattice.cli.verb_call:call_", "Call a function of a deployment.", "Use"),
+    Verb(
+        "label host", "lattice.cli.verb_label:host_", "Change the labels of a running host.", "Use"
+    ),
+    Verb(
+        "completion",
+        "lattice.cli.verb_completion:completion_",
+        "Print the completion script of a shell.",
         "Set up",
-        "Keep settings of lattices under names.",
-        {
-            "list": "List the contexts.",
-            "show": "Show the settings in use and where each comes from.",
-            "use": "Make a context the current one.",
-            "save": "Write the settings in use to a context.",
-            "delete": "Remove a context.",
-            "env": "Print variables for the plain nats command and for lattice itself.",
-        },
     ),
-    "auth": (
+    Verb("context list", "lattice.cli.verb_context:list_", "List the contexts.", "Set up"),
+    Verb(
+        "context show",
+        "lattice.cli.verb_context:show_",
+        "Show the settings in use and where each comes from.",
         "Set up",
-        "Make keys and the permissions of a nats-server.",
-        {
-            "key": "Make a key file and print its public key.",
-            "host": "Print the nats-server user of one host.",
-            "config": "Print the accounts of a nats-server configuration.",
-        },
     ),
+    Verb(
+        "context use", "lattice.cli.verb_context:use_", "Make a context the current one.", "Set up"
+    ),
+    Verb(
+        "context save",
+        "lattice.cli.verb_context:save_",
+        "Write the settings in use to a context.",
+        "Set up",
+    ),
+    Verb("context delete", "lattice.cli.verb_context:delete_", "Remove a context.", "Set up"),
+    Verb(
+        "context env",
+        "lattice.cli.verb_context:env_",
+        "Print variables for the plain nats command and for lattice itself.",
+        "Set up",
+    ),
+    Verb(
+        "auth key",
+        "lattice.cli.verb_auth:key_",
+        "Make a key file and print its public key.",
+        "Set up",
+    ),
+    Verb(
+        "auth host",
+        "lattice.cli.verb_auth:host_",
+        "Print the nats-server user of one host.",
+        "Set up",
+    ),
+    Verb(
+        "auth config",
+        "lattice.cli.verb_auth:config_",
+        "Print the accounts of a nats-server configuration.",
+        "Set up",
+    ),
+    Verb("reference", "lattice.cli.reference:reference_", "Print docs/reference/cli.md."),
+)
+
+OUTER: Final = {
+    "get": "List hosts, deployments or replicas.",
+    "label": "Change labels.",
+    "context": "Keep settings of lattices under names.",
+    "auth": "Make keys and the permissions of a nats-server.",
 }
-"""Verbs with verbs of their own: each is the function of its name in `lattice.cli.verb_<outer>`."""
+"""What the list of verbs says of verbs that have verbs of their own."""
 
 
 def build(words: Sequence[str] | None = ()) -> App:
@@ -88,22 +157,19 @@ def build(words: Sequence[str] | None = ()) -> App:
         default_parameter=Parameter(negative=()),
         help_format="plaintext",
     )
-
-    def summary(text: str, *path: str) -> str | None:
-        return None if words is None or tuple(words[: len(path)]) == path else text
-
     groups = {name: Group(name, sort_key=position) for position, name in enumerate(GROUPS)}
-    for group, verbs in VERBS.items():
-        for name, text in verbs.items():
-            place = _place(name, name)
-            app.command(place, name=name, help=summary(text, name), group=groups[group])
-    for outer, (group, about, verbs) in NESTED.items():
-        nested = App(name=outer, help=about, group=groups[group])
-        for name, text in verbs.items():
-            nested.command(_place(outer, name), name=name, help=summary(text, outer, name))
-        app.command(nested)
+    outer: dict[str, App] = {}
+    for verb in VERBS:
+        *above, name = verb.words.split()
+        is_asked = words is None or list(words[: len(above) + 1]) == [*above, name]
+        about = None if is_asked else verb.summary
+        if not above:
+            group = groups.get(verb.group)
+            app.command(verb.place, name=name, help=about, group=group, show=group is not None)
+            continue
+        if above[0] not in outer:
+            nested = App(name=above[0], help=OUTER[above[0]], group=groups[verb.group])
+            app.command(nested)
+            outer[above[0]] = nested
+        outer[above[0]].command(verb.place, name=name, help=about)
     return app
-
-
-def _place(module: str, function: str) -> str:
-    return f"lattice.cli.verb_{module}:{function}_"

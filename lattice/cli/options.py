@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from cyclopts import Group, Parameter, Token
 
 from lattice import config
-from lattice.errors import InvalidError
+from lattice.errors import InvalidError, LatticeError
 from lattice.model.labels import key_fault
 from lattice.model.quantity import parse_cpu, parse_duration, parse_size
 
@@ -89,6 +89,14 @@ async def client_of(options: Options) -> AsyncIterator[LatticeClient]:
 
     async with connect(settings_of(options), client_id=user_name()) as client:
         yield client
+
+
+async def host_names(client: LatticeClient) -> dict[str, str]:
+    """Return the names of hosts by id, as far as they can be learned: they are for people only."""
+    try:
+        return {host.id: host.name for host in await client.hosts()}
+    except LatticeError:
+        return {}
 
 
 def user_name() -> str:

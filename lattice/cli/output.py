@@ -20,9 +20,13 @@ import msgspec
 from lattice.client.deploying import Progress, Upload
 from lattice.client.views import Status
 
-WIDE = 1_000_000
-"""Columns of an output that is no terminal: more than any line takes."""
+SHORT_ID_LENGTH = 12
+"""Characters of a host's id in lines for people; commands take that beginning for the id."""
 
+FOUND_LABELS = "lattice."
+"""What labels begin with that every host finds itself."""
+
+_KEY = re.compile(r"\bU[A-Z2-7]{55}\b")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -106,6 +110,16 @@ def text_of(value: object) -> str:
 def printable(text: str) -> str:
     """Return text without control characters: what a guest wrote must not steer a terminal."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def short_ids(text: str) -> str:
+    """Return text with each public key cut to as much as tells hosts apart and names one."""
+    return _KEY.sub(lambda found: found[0][:SHORT_ID_LENGTH], text)
+
+
+def own_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels that somebody gave, without those that every host finds itself."""
+    return {key: value for key, value in labels.items() if not key.startswith(FOUND_LABELS)}
 
 
 def clock_time(time_s: float) -> str:

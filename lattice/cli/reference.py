@@ -1,4 +1,4 @@
-"""docs/reference/cli.md out of the verbs themselves: `python -m lattice.cli.reference > FILE`.
+"""docs/reference/cli.md out of the verbs themselves: `lattice reference > FILE`.
 
 A test holds the file to this text, so that the page cannot tell of options that do not exist.
 """
@@ -65,5 +65,6 @@ def _exit_statuses() -> str:
     return "\n".join(["## Exit statuses", "", "| status | meaning |", "|---|---|", *rows, ""])
 
 
-if __name__ == "__main__":
+def reference_() -> None:
+    """Print docs/reference/cli.md."""
     print(markdown(), end="")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from lattice.cli.options import DEFAULT, Options, Seconds, client_of
-from lattice.cli.output import print_json, print_table, printable
+from lattice.cli.options import DEFAULT, Options, Seconds, client_of, host_names
+from lattice.cli.output import print_json, print_table, printable, short_ids
 from lattice.client.calling import CALL_DEADLINE_S, CallResult
 from lattice.errors import InvalidError
+from lattice.wire.messages import Leg
 
 DEADLINE_S = CALL_DEADLINE_S
 
@@ -56,12 +58,13 @@ async def call_(
         result = await client.call(
             deployment, function, values, deadline_s=deadline, key=key, as_json=True, detail=True
         )
+        names = await host_names(client) if detail and not options.is_json else {}
     if options.is_json:
         print_json(result if detail else result.value)
         return
     _print_value(result.value)
     if detail:
-        _print_detail(result, deployment)
+        _print_detail(result, deployment, names)
 
 
 def argument(text: str) -> Any:
@@ -90,13 +93,18 @@ def _print_value(value: object) -> None:
         print_json(value)
 
 
-def _print_detail(result: CallResult, deployment: str) -> None:
+def _print_detail(result: CallResult, deployment: str, names: Mapping[str, str]) -> None:
+    own = Leg(
+        deployment=deployment,
+        op=result.function,
+        route=result.route,
+        host=result.host,
+        took_us=int(result.took_s * 1e6),
+    )
     rows = [
-        (deployment, result.function, result.route, f"{result.took_s * 1000:.3g} ms", result.host)
-    ]
-    rows += [
-        (leg.deployment, leg.op, leg.route, f"{leg.took_us / 1000:.3g} ms", leg.host)
-        for leg in result.legs
-    ]
+        (leg.deployment, leg.op, leg.route, f"{leg.took_us / 1000:.3g} ms",
+         names.get(leg.host) or short_ids(leg.host))
+        for leg in (own, *result.legs)
+    ]  # fmt: skip
     print()
     print_table(("called", "function", "route", "took", "host"), rows, empty="")

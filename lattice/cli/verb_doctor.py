@@ -7,7 +7,7 @@ from lattice.cli.checks import Check
 from lattice.cli.checks_lattice import check_lattice
 from lattice.cli.checks_machine import check_machine
 from lattice.cli.options import DEFAULT, Options, settings_of
-from lattice.cli.output import print_json, print_table
+from lattice.cli.output import print_json, printable
 from lattice.errors import LatticeError
 
 
@@ -28,9 +28,8 @@ async def doctor_(*, options: Options = DEFAULT) -> int:
     if options.is_json:
         print_json({"checks": checks})
     else:
-        print_table(
-            ("check", "result", "found", "fix"),
-            ((check.name, check.result, check.found, check.fix) for check in checks),
-            empty="",
-        )
+        for check in checks:
+            print(f"{check.result:<5} {check.name}: {printable(check.found)}")
+            if check.fix:
+                print(f"      fix: {check.fix}")
     return exits.FAILED if any(check.result == "fail" for check in checks) else exits.DONE

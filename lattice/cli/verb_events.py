@@ -10,10 +10,20 @@ from typing import Annotated
 from cyclopts import Parameter, Token
 
 from lattice.cli.options import DEFAULT, Options, client_of
-from lattice.cli.output import clock_time, print_json_line, printable, text_of
+from lattice.cli.output import (
+    clock_time,
+    own_labels,
+    print_json_line,
+    printable,
+    short_ids,
+    text_of,
+)
 from lattice.errors import InvalidError
 from lattice.model.quantity import parse_duration
 from lattice.wire.messages import Event
+
+HIDDEN = frozenset({"boot", "sequence"})
+"""Facts for programs, which the lines for people leave out."""
 
 
 def _moment(_: object, tokens: Sequence[Token]) -> float:
@@ -61,7 +71,16 @@ async def events_(
 
 
 def _line(event: Event) -> str:
-    facts = " ".join(f"{key}={text_of(value)}" for key, value in event.data.items())
-    return printable(
-        f"{clock_time(event.time_s)}  {event.kind:<20} {event.entity}  {facts}".rstrip()
-    )
+    """Return an event as one line: only facts that tell something beside kind and entity."""
+    facts = {
+        key: value
+        for key, value in event.data.items()
+        if key not in HIDDEN and value not in ("", None, event.entity)
+    }
+    if "host_name" in facts:
+        facts.pop("host", None)
+    if isinstance(labels := facts.get("labels"), dict):
+        facts["labels"] = own_labels(labels)
+    told = "  ".join(f"{key}={text_of(value)}" for key, value in facts.items())
+    line = f"{clock_time(event.time_s)}  {event.kind:<20} {event.entity}  {told}"
+    return printable(short_ids(line).rstrip())

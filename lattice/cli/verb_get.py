@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from lattice.cli.options import DEFAULT, Options, client_of
-from lattice.cli.output import print_json, print_table, size_text
-from lattice.client.views import HostView, ReplicaList, reason_text
-
-HIDDEN_PREFIX = "lattice."
-"""Labels that every host carries; the table leaves them out, JSON has them."""
+from lattice.cli.output import own_labels, print_json, print_table, size_text
+from lattice.client.views import ReplicaList, reason_text
 
 
 async def hosts_(*, labels: bool = False, options: Options = DEFAULT) -> None:
@@ -30,7 +27,7 @@ async def hosts_(*, labels: bool = False, options: Options = DEFAULT) -> None:
                 host.name,
                 host.state,
                 host.replicas,
-                _labels(host, everything=labels),
+                host.labels if labels else own_labels(host.labels),
                 _cores(host.free.get("cpu_milli")),
                 _memory(host.free.get("memory_bytes")),
                 "-" if host.last_seen_s is None else f"{host.last_seen_s:.1f}s ago",
@@ -90,14 +87,6 @@ def print_replicas(found: ReplicaList) -> None:
         rows,
         empty="no replicas",
     )
-
-
-def _labels(host: HostView, *, everything: bool) -> dict[str, str]:
-    return {
-        key: value
-        for key, value in host.labels.items()
-        if everything or not key.startswith(HIDDEN_PREFIX)
-    }
 
 
 def _cores(cpu_milli: object) -> str:

@@ -5,14 +5,26 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import anyio
 from cyclopts import Parameter
 
+from hosts import inventory
+from hosts.agent import HostOptions, run_host
+from hosts.engine.base import Engine
+from lattice.bus.base import Connection
+from lattice.bus.connecting import connect
 from lattice.bus.identity import Identity, load_or_create_identity
 from lattice.bus.lock import FileLock, read_note
 from lattice.cli.keys import key_of
@@ -25,12 +37,11 @@ from lattice.cli.options import (
     label_pairs,
     settings_of,
 )
+from lattice.cli.output import print_json_line
 from lattice.cli.process import log_to_stderr, run_until_stopped, state_directory
 from lattice.config import Settings
-from lattice.errors import ConflictError
-
-if TYPE_CHECKING:
-    from hosts.engine.base import Engine
+from lattice.errors import ConflictError, DeniedError
+from lattice.model.ids import HostId
 
 
 async def host_(
@@ -64,11 +75,6 @@ async def host_(
     ends_with_parent
         End when the standard input does.
     """
-    from hosts import inventory
-    from hosts.agent import HostOptions, run_host
-    from lattice.bus.connecting import connect
-    from lattice.model.ids import HostId
-
     log_to_stderr()
     settings = settings_of(options)
     name = name or platform.node() or "host"
@@ -83,13 +89,22 @@ async def host_(
         capacity=inventory.capacity(cpu, memory),
         curve_key=identity.curve_public_key,
     )
-
-    async def work() -> None:
-        async with connect(settings, name=f"host {name}") as connection:
-            await run_host(connection, host_options, engine)
-
     with _lock(directory), _engine(directory) as engine:
+        work = partial(_run, settings, host_options, engine, as_json=options.is_json)
         await run_until_stopped(work, ends_with_parent=ends_with_parent)
+
+
+async def _run(
+    settings: Settings, host_options: HostOptions, engine: Engine, *, as_json: bool
+) -> None:
+    host, name, lattice = host_options.host, host_options.name, settings.lattice
+    connecting = connect(settings, name=f"host {name}")
+    async with _let_in(connecting, host) as connection, anyio.create_task_group() as group:
+        await group.start(partial(run_host, connection, host_options, engine))
+        if as_json:
+            print_json_line({"host": host, "name": name, "lattice": lattice})
+        else:
+            print(f"host {name} ({host}) joined lattice {lattice}", flush=True)
 
 
 def identified(settings: Settings, identity: Identity) -> tuple[Settings, str]:
@@ -109,6 +124,23 @@ def identified(settings: Settings, identity: Identity) -> tuple[Settings, str]:
     if not is_own:
         settings = replace(settings, creds=None, nkey=identity.seed_path)
     return settings, key_of(settings)
+
+
+@asynccontextmanager
+async def _let_in(
+    connecting: AbstractAsyncContextManager[Connection], host_id: str
+) -> AsyncIterator[Connection]:
+    """Yield the connection; a refusal tells which key the servers must learn."""
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(connecting)
+        except DeniedError as exc:
+            raise DeniedError(
+                f"{exc.message}; this host's key is {host_id}: let it in with `lattice auth host "
+                f"{host_id}`, or with --authorize of `lattice up`",
+                **exc.details,
+            ) from None
+        yield connection
 
 
 @contextmanager

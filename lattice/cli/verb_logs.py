@@ -6,11 +6,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lattice.cli.options import DEFAULT, Options, client_of
-from lattice.cli.output import clock_time, print_json_line, printable
+from lattice.cli.options import DEFAULT, Options, client_of, host_names
+from lattice.cli.output import clock_time, print_json_line, printable, short_ids
 from lattice.client import LatticeClient
 from lattice.client.observing import LOG_LINES, LogLine
-from lattice.errors import LatticeError, NotFoundError
+from lattice.errors import NotFoundError
 
 LINES = LOG_LINES
 
@@ -38,7 +38,7 @@ async def logs_(
     """
     async with client_of(options) as client:
         deployment, host = await _resolve(client, target)
-        names = await _host_names(client)
+        names = await host_names(client)
         stream = client.logs(deployment=deployment, host=host, lines=lines, follow=follow)
         async for line in stream:
             if options.is_json:
@@ -61,14 +61,7 @@ async def _resolve(client: LatticeClient, target: str) -> tuple[str, str]:
         raise NotFoundError(f"no deployment {target!r} and {exc.message}") from None
 
 
-async def _host_names(client: LatticeClient) -> dict[str, str]:
-    try:
-        return {host.id: host.name for host in await client.hosts()}
-    except LatticeError:
-        return {}  # names are for people only: lines are shown with ids without them
-
-
 def _text(line: LogLine, names: dict[str, str]) -> str:
-    host = names.get(line.host, "") or line.host[:12]
+    host = names.get(line.host) or short_ids(line.host)
     source = f"{line.deployment}@{host}" if line.deployment else host
     return printable(f"{clock_time(line.time_s)}  {source:<24} {line.level:<6} {line.line}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import partial
 from typing import Annotated
 from uuid import uuid4
 
+import anyio
 from cyclopts import Parameter, validators
 
 from lattice.cli.options import DEFAULT, Options, settings_of
+from lattice.cli.output import print_json_line
 from lattice.cli.process import log_to_stderr, run_until_stopped
 
 
@@ -40,9 +43,17 @@ async def scheduler_(
     identity = f"{platform.node() or 'scheduler'}-{os.getpid()}-{uuid4().hex[:8]}"
 
     async def work() -> None:
-        async with connect(
-            settings, name=f"scheduler {identity}", creates_stores=True, replicas=copies
-        ) as connection:
-            await run_scheduler(connection, identity=identity, clock=SystemClock())
+        async with (
+            connect(
+                settings, name=f"scheduler {identity}", creates_stores=True, replicas=copies
+            ) as connection,
+            anyio.create_task_group() as group,
+        ):
+            run = partial(run_scheduler, connection, identity=identity, clock=SystemClock())
+            await group.start(run)
+            if options.is_json:
+                print_json_line({"scheduler": identity, "lattice": settings.lattice})
+            else:
+                print(f"scheduler {identity} serves lattice {settings.lattice}", flush=True)
 
     await run_until_stopped(work, ends_with_parent=ends_with_parent)

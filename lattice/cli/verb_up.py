@@ -84,17 +84,10 @@ async def up_(
     """
     log_to_stderr()
     lattice = _lattice_name(options)
-    specific = split_host_labels(host_label or ())
-    if beyond := sorted(number for number in specific if number > hosts):
-        raise InvalidError(f"--host-label names host {beyond[0]}, there are {hosts}")
-    common = label_pairs(label or ())
     crew = Crew(
         lattice=lattice,
         directory=(dir or state_directory(lattice) / "up").absolute(),
-        hosts=[
-            HostPlan(name=f"host-{number}", labels={**common, **specific.get(number, {})})
-            for number in range(1, hosts + 1)
-        ],
+        hosts=host_plans(hosts, label or (), host_label or ()),
         port=port,
         restarts=restart,
         authorized=authorize or (),
@@ -109,6 +102,21 @@ async def up_(
     if await run_until_stopped(work):
         return exits.DONE
     raise UnavailableError(crew.end_reason)
+
+
+def host_plans(count: int, labels: Sequence[str], host_labels: Sequence[str]) -> list[HostPlan]:
+    """Return the hosts to start: labels of all, then those of each by its number.
+
+    Raises:
+        InvalidError: labels are given for a host that is not started.
+    """
+    common, single = label_pairs(labels), split_host_labels(host_labels)
+    if beyond := sorted(number for number in single if number > count):
+        raise InvalidError(f"--host-label names host {beyond[0]}, there are {count}")
+    return [
+        HostPlan(name=f"host-{number}", labels={**common, **single.get(number, {})})
+        for number in range(1, count + 1)
+    ]
 
 
 def _lattice_name(options: Options) -> str:

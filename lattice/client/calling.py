@@ -56,6 +56,18 @@ class CallResult:
     legs: tuple[Leg, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """What a caller asked for; `give_up_s` by the asker's clock."""
+
+    deployment: str
+    function: str
+    args: list[Any]
+    key: str | None
+    as_json: bool
+    give_up_s: float
+
+
 class Caller:
     """Calls functions of deployments; remembers which functions they expose."""
 
@@ -89,37 +101,15 @@ class Caller:
         if deadline_s <= 0:
             raise InvalidError(f"deadline of {deadline_s} s, expected more than 0")
         started_s = self._asker.clock.monotonic_s()
-        give_up_s = started_s + deadline_s
-        operation = await self._operation(deployment, function, give_up_s)
-        with call_span(
-            f"call {deployment} {operation}", attributes={"lattice.deployment": deployment}
-        ) as span:
-            invocation = Invocation(
-                op=operation.op,
-                args=list(args),
-                id=uuid.uuid4().hex,
-                key=key,
-                type=operation.fingerprint,
-                trace=span.traceparent,
-                caller=self._caller_id,
-            )
-            try:
-                reply, attempts = await self._send(
-                    deployment, operation, invocation, give_up_s, as_json=as_json
-                )
-            except IncompatibleError:
-                # A rollout changed the function after it was looked up: the host refused before
-                # running anything, so one more try with the type of today is safe.
-                self._exposed.pop(deployment, None)
-                fresh = await self._operation(deployment, function, give_up_s)
-                if fresh == operation:
-                    raise
-                operation = fresh
-                invocation = replace(invocation, op=fresh.op, type=fresh.fingerprint)
-                reply, attempts = await self._send(
-                    deployment, operation, invocation, give_up_s, as_json=as_json
-                )
-            span.mark("lattice.host", reply.host)
+        wish = _Wish(
+            deployment=deployment,
+            function=function,
+            args=list(args),
+            key=key,
+            as_json=as_json,
+            give_up_s=started_s + deadline_s,
+        )
+        operation, reply, attempts = await self._fulfil(wish)
         return CallResult(
             value=reply.ok[0] if reply.ok else None,
             function=str(operation),
@@ -131,15 +121,46 @@ class Caller:
             legs=tuple(reply.legs),
         )
 
-    async def _operation(self, deployment: str, function: str, give_up_s: float) -> Operation:
+    async def _fulfil(self, wish: _Wish) -> tuple[Operation, CallReply, int]:
+        operation = await self._operation(wish)
+        attributes = {"lattice.deployment": wish.deployment}
+        with call_span(f"call {wish.deployment} {operation}", attributes=attributes) as span:
+            invocation = Invocation(
+                op=operation.op,
+                args=wish.args,
+                id=uuid.uuid4().hex,
+                key=wish.key,
+                type=operation.fingerprint,
+                trace=span.traceparent,
+                caller=self._caller_id,
+            )
+            try:
+                reply, attempts = await self._send(wish, operation, invocation)
+            except IncompatibleError:
+                # A rollout changed the function after it was looked up: the host refused before
+                # running anything, so one more try with the type of today is safe.
+                self._exposed.pop(wish.deployment, None)
+                fresh = await self._operation(wish)
+                if fresh == operation:
+                    raise
+                operation = fresh
+                invocation = replace(invocation, op=fresh.op, type=fresh.fingerprint)
+                reply, attempts = await self._send(wish, operation, invocation)
+            span.mark("lattice.host", reply.host)
+        return operation, reply, attempts
+
+    async def _operation(self, wish: _Wish) -> Operation:
         """Return the function from memory, or from a fresh look when it is not remembered."""
+        deployment, function = wish.deployment, wish.function
         known = self._exposed.get(deployment)
         if known is not None:
             try:
                 return choose(deployment, known, function)
             except (NotFoundError, InvalidError):
                 del self._exposed[deployment]
-        with anyio.move_on_after(max(give_up_s - self._asker.clock.monotonic_s(), 0.0)) as scope:
+        with anyio.move_on_after(
+            max(wish.give_up_s - self._asker.clock.monotonic_s(), 0.0)
+        ) as scope:
             answer = await self._asker.api("get", {"name": deployment})
         if scope.cancelled_caught:
             raise DeadlineExceededError(
@@ -154,13 +175,7 @@ class Caller:
         return choose(deployment, self._exposed[deployment], function)
 
     async def _send(
-        self,
-        deployment: str,
-        operation: Operation,
-        invocation: Invocation,
-        give_up_s: float,
-        *,
-        as_json: bool,
+        self, wish: _Wish, operation: Operation, invocation: Invocation
     ) -> tuple[CallReply, int]:
         """Return the reply and the number of attempts; repeats only what was not run."""
         clock = self._asker.clock
@@ -168,12 +183,12 @@ class Caller:
         attempt = 0
         while True:
             attempt += 1
-            left_s = max(give_up_s - clock.monotonic_s(), 0.001)
+            left_s = max(wish.give_up_s - clock.monotonic_s(), 0.001)
             once = replace(
                 invocation, attempt=attempt, deadline_ms=max(int(left_s * 1000 * REPLY_SHARE), 1)
             )
             try:
-                reply = await self._once(deployment, operation, once, left_s, as_json=as_json)
+                reply = await self._once(wish, operation, once, timeout_s=left_s)
             except NoRouteError:
                 reply = None
             # A host that has no ready replica (any more) answers without its name: nothing was
@@ -182,45 +197,39 @@ class Caller:
                 if reply.err is not None:
                     raise from_wire(reply.err)
                 return reply, attempt
-            if clock.monotonic_s() + pause_s >= give_up_s:
+            if clock.monotonic_s() + pause_s >= wish.give_up_s:
                 raise NoRouteError(
-                    f"no replica of deployment {deployment!r} is ready for {operation}: "
-                    f"`lattice describe {deployment}` tells why",
-                    deployment=deployment,
+                    f"no replica of deployment {wish.deployment!r} is ready for {operation}: "
+                    f"`lattice describe {wish.deployment}` tells why",
+                    deployment=wish.deployment,
                     function=str(operation),
                 )
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, RETRY_LONGEST_S)
 
     async def _once(
-        self,
-        deployment: str,
-        operation: Operation,
-        invocation: Invocation,
-        timeout_s: float,
-        *,
-        as_json: bool,
+        self, wish: _Wish, operation: Operation, invocation: Invocation, *, timeout_s: float
     ) -> CallReply:
-        subject = self._asker.names.call(deployment, operation.interface, operation.function)
-        body = codec.encode(invocation, as_json=as_json)
+        subject = self._asker.names.call(wish.deployment, operation.interface, operation.function)
+        body = codec.encode(invocation, as_json=wish.as_json)
         if len(body) > PAYLOAD_BYTES_MAX:
             raise InvalidError(
                 f"arguments of {operation} take {len(body)} bytes, "
                 f"at most {PAYLOAD_BYTES_MAX} fit in one call"
             )
-        headers = {codec.CONTENT_TYPE: codec.JSON_TYPE} if as_json else None
+        headers = {codec.CONTENT_TYPE: codec.JSON_TYPE} if wish.as_json else None
         try:
             packet = await self._asker.bus.request(
                 subject, body, timeout_s=timeout_s, headers=headers
             )
         except DeadlineExceededError:
             raise DeadlineExceededError(
-                f"call of {operation} on deployment {deployment!r}: no answer in time; "
+                f"call of {operation} on deployment {wish.deployment!r}: no answer in time; "
                 "whether it took effect is unknown",
-                deployment=deployment,
+                deployment=wish.deployment,
                 function=str(operation),
             ) from None
-        return codec.decode_as(CallReply, packet.body, as_json=as_json)
+        return codec.decode_as(CallReply, packet.body, as_json=wish.as_json)
 
 
 def _is_no_route(reply: CallReply) -> bool:

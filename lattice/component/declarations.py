@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable as Function_
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,7 +12,7 @@ from lattice.component.scopes import (
     BYTES_OF_WORK,
     SORTS,
     Body,
-    Callable,
+    FunctionItem,
     Instance,
     InstanceShape,
     Instantiation,
@@ -31,7 +30,7 @@ from lattice.component.types import ResourceType
 IMPLEMENTS = 0x00
 """The attribute of an import's name that says which interface the import implements."""
 
-ExportsOf: TypeAlias = Function_[[ByteReader, Item], Mapping[str, Item]]
+ExportsOf: TypeAlias = Callable[[ByteReader, Item], Mapping[str, Item]]
 """Returns what an item of the instance space exports, or refuses the binary."""
 
 _COMPONENT_TYPE = 0x41
@@ -171,7 +170,7 @@ def described(reader: ByteReader, scope: Scope, name: ExternName) -> tuple[int, 
             return 0x00, Opaque("core module")
         case 0x01:
             item = item_at(reader, scope.types, reader.u32(), "type")
-            return 0x01, expect(reader, item, Callable, "a function type")
+            return 0x01, expect(reader, item, FunctionItem, "a function type")
         case 0x02:
             if reader.flag():
                 typedefs.value_type(reader, scope)
@@ -240,9 +239,9 @@ def of_sort(reader: ByteReader, sort: int, item: Item) -> Item:
     """Return an item that must be of a sort, or refuse the binary."""
     match sort:
         case 0x01:
-            fits = isinstance(item, Callable)
+            fits = isinstance(item, FunctionItem)
         case 0x03:
-            fits = isinstance(item, Typed | Callable | InstanceShape | Opaque)
+            fits = isinstance(item, Typed | FunctionItem | InstanceShape | Opaque)
         case 0x04:
             fits = isinstance(item, Body | Opaque)
         case 0x05:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lattice.component.binary import ByteReader
-from lattice.component.scopes import Callable, Instance, Item, Typed, named
+from lattice.component.scopes import FunctionItem, Instance, Item, Typed, named
 from lattice.component.types import (
     BorrowType,
     Function,
@@ -42,8 +42,8 @@ def own_types(reader: ByteReader, instance: Instance, owner: str) -> Instance:
                 renaming.add(item.type, outer.type)
             exports[name] = outer
     for name, item in instance.exports.items():
-        if isinstance(item, Callable):
-            exports[name] = Callable(renaming.function(item.function), item.size)
+        if isinstance(item, FunctionItem):
+            exports[name] = FunctionItem(renaming.function(item.function), item.size)
         elif not isinstance(item, Typed):
             exports[name] = item
     return Instance({name: exports[name] for name in instance.exports})

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from lattice.component.binary import ByteReader
 from lattice.component.docs import DOCS_BYTES_MAX, parse_docs, with_docs
 from lattice.component.scopes import (
-    Callable,
+    FunctionItem,
     Instance,
     Instantiation,
     Item,
@@ -129,7 +129,7 @@ def _interfaces(
     root: dict[str, Item] = {}
     for name, item in items.items():
         match item:
-            case Typed() | Callable():
+            case Typed() | FunctionItem():
                 root[name] = item
                 if ROOT not in found:
                     found[ROOT] = Interface(name=ROOT)  # keeps the place of the first one
@@ -171,7 +171,7 @@ def _interface(name: str, items: Mapping[str, Item], budget: _Nodes) -> Interfac
             case Typed(type=wit, size=size):
                 budget.spend(size, name)
                 types[key] = wit
-            case Callable(function=function, size=size):
+            case FunctionItem(function=function, size=size):
                 budget.spend(size, name)
                 functions[key] = function
             case _:

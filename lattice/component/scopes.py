@@ -13,9 +13,9 @@ from typing import TypeAlias, TypeVar
 from lattice.component.binary import ByteReader
 from lattice.component.types import Function, NamedType, ResourceType, WitType
 
-WORK_MAX = 250_000
+WORK_MAX = 150_000
 """Definitions, fields and names read from one binary, repeats included: a component of 18 MB that
-embeds a whole Python needs about 10,000."""
+embeds a whole Python needs 8,500, and a hostile one is refused within a second."""
 
 BYTES_OF_WORK = 16
 """Bytes that count like one definition when they are read again, for the sake of long names."""
@@ -40,7 +40,7 @@ class Typed:
 
 
 @dataclass(frozen=True, slots=True)
-class Callable:
+class FunctionItem:
     """A function or function type, with the nodes of its types."""
 
     function: Function
@@ -99,7 +99,7 @@ class Opaque:
     sort: str
 
 
-Item: TypeAlias = Typed | Callable | Instance | InstanceShape | Body | Instantiation | Opaque
+Item: TypeAlias = Typed | FunctionItem | Instance | InstanceShape | Body | Instantiation | Opaque
 
 T = TypeVar("T")
 
@@ -231,7 +231,7 @@ def describe(item: Item) -> str:
             return "a resource type"
         case Typed():
             return "a value type"
-        case Callable():
+        case FunctionItem():
             return "a function type"
         case Instance() | Instantiation():
             return "an instance"

@@ -5,12 +5,11 @@ Instance and component types have declarations inside and are read by `declarati
 
 from __future__ import annotations
 
-from collections.abc import Callable as Function_
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import TypeVar
 
 from lattice.component.binary import ByteReader
-from lattice.component.scopes import Callable, Item, Scope, Typed, expect, item_at, typed
+from lattice.component.scopes import FunctionItem, Item, Scope, Typed, expect, item_at, typed
 from lattice.component.types import (
     BorrowType,
     EnumType,
@@ -75,7 +74,7 @@ def value_type(reader: ByteReader, scope: Scope) -> Typed:
     return result
 
 
-def optional(reader: ByteReader, read: Function_[[ByteReader], T]) -> T | None:
+def optional(reader: ByteReader, read: Callable[[ByteReader], T]) -> T | None:
     """Return what follows a presence byte of 1, None after 0."""
     return read(reader) if reader.flag() else None
 
@@ -101,7 +100,7 @@ def definition(reader: ByteReader, scope: Scope) -> Item:
     return define(reader, scope)
 
 
-def _function(reader: ByteReader, scope: Scope, *, is_async: bool) -> Callable:
+def _function(reader: ByteReader, scope: Scope, *, is_async: bool) -> FunctionItem:
     params = _labelled(reader, scope, "parameter")
     result: Typed | None = None
     if reader.flag():
@@ -114,7 +113,7 @@ def _function(reader: ByteReader, scope: Scope, *, is_async: bool) -> Callable:
         is_async=is_async,
     )
     size = sum(part.size for _, part in params) + (result.size if result is not None else 0)
-    return Callable(function, size + 1)
+    return FunctionItem(function, size + 1)
 
 
 def _resource(reader: ByteReader, *, is_async: bool) -> Typed:

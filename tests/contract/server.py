@@ -10,13 +10,15 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from lattice.bus.broker_files import find_binary
 
 START_S = 10.0
+POLL_S = 0.005
 CONFIGURATION = """
-listen: "127.0.0.1:-1"
+listen: "127.0.0.1:{port}"
 max_payload: 1MB
 jetstream {{ store_dir: "{store}", max_mem: 64MB, max_file: 64GB }}
 {extra}
@@ -31,22 +33,23 @@ class PlainServer:
         self._directory = directory
         self._store = directory / "store"
         self._configuration = directory / "nats.conf"
-        self._configuration.write_text(CONFIGURATION.format(store=self._store, extra=extra))
         self._process: subprocess.Popen[bytes] | None = None
+        self._extra = extra
 
     def start(self) -> None:
+        self._write()
         for path in self._directory.glob("*.ports"):
             path.unlink()
         command = [find_binary(), "-c", self._configuration, "--ports_file_dir", self._directory]
-        if self.url:
-            command += ["-p", self.url.rpartition(":")[2]]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
         end = time.monotonic() + START_S
         while not self._has_port():
-            if self._process.poll() is not None or time.monotonic() > end:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(POLL_S)
+            if self._process.returncode is not None or time.monotonic() > end:
                 raise AssertionError((self._directory / "log").read_text()[-2000:])
 
     def kill(self) -> None:
@@ -56,6 +59,13 @@ class PlainServer:
     def stop(self) -> None:
         self._end(signal.SIGTERM)
 
+    def reload(self, extra: str) -> None:
+        """Let it take another configuration while it runs."""
+        assert self._process is not None
+        self._extra = extra
+        self._write()
+        self._process.send_signal(signal.SIGHUP)
+
     def freeze(self) -> None:
         """Let it answer nothing while its connections stay."""
         assert self._process is not None
@@ -64,6 +74,11 @@ class PlainServer:
     def forget(self) -> None:
         """Lose all data of a server that does not run."""
         shutil.rmtree(self._store)
+
+    def _write(self) -> None:
+        port = self.url.rpartition(":")[2] or "-1"
+        text = CONFIGURATION.format(port=port, store=self._store, extra=self._extra)
+        self._configuration.write_text(text)
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:

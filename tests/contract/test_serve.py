@@ -173,13 +173,12 @@ async def test_on_exit_running_and_waiting_requests_are_finished(
 ) -> None:
     gate = Gate()
     replies: list[bytes] = []
-    async with anyio.create_task_group() as tasks:
-        async with bus.serve("a", gate, concurrency=1):
-            tasks.start_soon(asker(other.bus, replies), b"running")
-            await gate.has_begun(1)
-            tasks.start_soon(asker(other.bus, replies), b"waiting")
-            tasks.start_soon(_let_go_when_nobody_serves, other.bus, gate)
-            await other.bus.flush()
+    async with anyio.create_task_group() as tasks, bus.serve("a", gate, concurrency=1):
+        tasks.start_soon(asker(other.bus, replies), b"running")
+        await gate.has_begun(1)
+        tasks.start_soon(asker(other.bus, replies), b"waiting")
+        tasks.start_soon(_let_go_when_nobody_serves, other.bus, gate)
+        await other.bus.flush()
     assert replies == [b"running", b"waiting"]
 
 
@@ -189,13 +188,12 @@ async def test_handlers_that_outlast_the_drain_are_cancelled_and_answered(
     monkeypatch.setattr(serving, "DRAIN_S", 0.05)
     gate = Gate()
     replies: list[bytes] = []
-    async with anyio.create_task_group() as tasks:
-        async with bus.serve("a", gate, concurrency=1):
-            tasks.start_soon(asker(bus, replies), b"running")
-            await gate.has_begun(1)
-            tasks.start_soon(asker(bus, replies), b"waiting")
-            await bus.flush()
-            await bus.flush()
+    async with anyio.create_task_group() as tasks, bus.serve("a", gate, concurrency=1):
+        tasks.start_soon(asker(bus, replies), b"running")
+        await gate.has_begun(1)
+        tasks.start_soon(asker(bus, replies), b"waiting")
+        await bus.flush()
+        await bus.flush()
     kinds = {codec.decode(reply)["err"]["kind"] for reply in replies}
     assert (len(replies), kinds) == (2, {"deadline", "no-route"})
 

@@ -16,7 +16,7 @@ import pytest
 from lattice.bus.broker_files import BINARY_VARIABLE, BrokerLimits
 from lattice.bus.connecting import connect, connect_options
 from lattice.bus.embedded import FIXED_ROLES, EmbeddedNats
-from lattice.bus.identity import create_user_seed, public_key
+from lattice.bus.identity import create_user_seed, load_or_create_identity, public_key
 from lattice.bus.lock import FileLock, is_held_by
 from lattice.bus.nats_connect import connect_nats
 from lattice.config import Settings
@@ -216,6 +216,21 @@ async def test_authorizing_the_same_key_again_changes_nothing(fresh_nats):
     before = (fresh_nats.directory / "accounts.conf").stat().st_mtime_ns
     await fresh_nats.authorize("host", identity.id)
     assert (fresh_nats.directory / "accounts.conf").stat().st_mtime_ns == before
+
+
+async def test_several_hosts_are_let_in_together_or_not_at_all(fresh_nats, tmp_path):
+    identities = [load_or_create_identity(tmp_path / name) for name in "abc"]
+    keys = [identity.id for identity in identities]
+    with pytest.raises(InvalidError, match="nonsense"):
+        await fresh_nats.authorize("host", *keys, "nonsense")
+    for identity in identities:
+        with pytest.raises(DeniedError):
+            async with connect(settings_for(fresh_nats, "host", identity), name="host"):
+                pass
+    await fresh_nats.authorize("host", *keys, keys[0])
+    for identity in identities:
+        async with connect(settings_for(fresh_nats, "host", identity), name="host"):
+            pass
 
 
 async def test_a_key_of_another_role_or_no_key_is_refused_and_nothing_changes(fresh_nats):

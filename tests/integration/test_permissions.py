@@ -27,6 +27,8 @@ ARTIFACTS = f"$O.{NAMES.artifacts_bucket}"
 GET_CONTROL = f"$JS.API.DIRECT.GET.KV_{NAMES.control_bucket}.{CONTROL}"
 WATCH_CONTROL = f"$JS.API.CONSUMER.CREATE.KV_{NAMES.control_bucket}.c.{CONTROL}"
 GET_HOSTS = f"$JS.API.DIRECT.GET.KV_{NAMES.hosts_bucket}.{HOSTS}"
+WATCH_HOSTS = f"$JS.API.CONSUMER.CREATE.KV_{NAMES.hosts_bucket}.c.{HOSTS}"
+GET_EVENTS = f"$JS.API.DIRECT.GET.{NAMES.events_stream}.{NAMES.events().removesuffix('.>')}"
 CALL = NAMES.call("search", "docs:search/query@0.1.0", "find")
 OTHER_INBOX = inbox_prefix("U" + "A" * 55)
 
@@ -120,7 +122,11 @@ def publishes(own: str, other: str) -> dict[str, set[Role]]:
         f"{WATCH_CONTROL}.target.{own}": {"host", "scheduler", "operator"},
         f"{WATCH_CONTROL}.target.{other}": {"scheduler", "operator"},
         f"{WATCH_CONTROL}.>": {"scheduler", "operator"},
+        # who may directly get what he writes can make the server write it anywhere
         f"{GET_HOSTS}.{own}": {"scheduler", "operator"},
+        f"{GET_EVENTS}.host-joined.x": {"scheduler"},
+        f"{WATCH_HOSTS}.{own}": {"host", "scheduler", "operator"},
+        f"{WATCH_HOSTS}.{other}": {"scheduler", "operator"},
         # by sequence, which is any key
         f"$JS.API.DIRECT.GET.KV_{NAMES.control_bucket}": {"scheduler"},
         f"$JS.API.STREAM.MSG.GET.KV_{NAMES.control_bucket}": {"scheduler"},
@@ -198,6 +204,7 @@ async def test_a_host_does_its_work_under_its_permissions(shared_nats):
         digest = await operator.artifacts.put(b"component" * 50_000)
         assert await host.artifacts.get(digest) == b"component" * 50_000
         revision = await host.hosts.put(identity.id, b"inventory")
+        assert await host.hosts.keys(identity.id) == (identity.id,)
         assert await scheduler.hosts.get(identity.id) == Entry(
             key=identity.id, value=b"inventory", revision=revision
         )

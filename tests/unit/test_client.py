@@ -114,7 +114,8 @@ async def test_call_returns_the_plain_value_and_sends_the_type_with_the_argument
 
 async def test_call_of_a_function_without_result_returns_none():
     async with client({"api.get": QUERY}) as (script, lattice):
-        async with Callee(script, CallReply(ok=[], host="UA")).serving():
+        callee = Callee(script, CallReply(ok=[], host="UA"))
+        async with callee.serving():
             assert await lattice.call("search", "search") is None
 
 
@@ -132,7 +133,8 @@ async def test_detail_tells_host_route_and_legs():
 
 async def test_functions_of_a_deployment_are_looked_up_once():
     async with client({"api.get": QUERY}) as (script, lattice):
-        async with Callee(script, CallReply(ok=[1], host="UA")).serving():
+        callee = Callee(script, CallReply(ok=[1], host="UA"))
+        async with callee.serving():
             await lattice.call("search", "search")
             await lattice.call("search", "query#search")
     assert len(script.questions("api.get")) == 1
@@ -213,7 +215,8 @@ async def test_call_without_an_answer_ends_at_the_deadline_and_is_not_repeated()
 async def test_errors_of_the_host_arrive_typed_with_details():
     trap = GuestTrapError("unreachable\n  at search", instance=4)
     async with client({"api.get": QUERY}) as (script, lattice):
-        async with Callee(script, CallReply(err=trap.to_wire(), host="UA")).serving():
+        callee = Callee(script, CallReply(err=trap.to_wire(), host="UA"))
+        async with callee.serving():
             with pytest.raises(GuestTrapError, match="unreachable") as caught:
                 await lattice.call("search", "search")
     assert caught.value.details == {"instance": 4}

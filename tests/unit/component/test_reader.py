@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from lattice.component.reader import callable_exports, read_component
@@ -91,6 +93,20 @@ def test_functions_at_the_root_form_the_interface_without_a_name() -> None:
 
     assert component.imports[""].functions == {"note": Function(params=(("line", STRING),))}
     assert component.exports[""].functions == {"ping": Function(result=STRING)}
+
+
+def test_code_is_passed_over_however_large_it_is() -> None:
+    code = section(1, bytes(18_000_000))
+    body = from_wit(SEARCH)
+    large = PREAMBLE + code + body[len(PREAMBLE) :]
+
+    took_s = []
+    for _ in range(5):
+        started_s = time.perf_counter()
+        component = read_component(large)
+        took_s.append(time.perf_counter() - started_s)
+    assert component == read_component(body)
+    assert min(took_s) < 0.05
 
 
 def test_order_is_that_of_the_binary() -> None:

@@ -223,8 +223,8 @@ def test_what_nothing_satisfies_is_named_with_the_nearest() -> None:
 
     assert faults(deployment(("rank", "tokenize")), types) == (
         (
-            f"rank: import {TOKENIZE} is satisfied by nothing; docs:text/tokenize@0.2.0 is exported "
-            "by tokenize, but versions are compatible only within one track"
+            f"rank: import {TOKENIZE} is satisfied by nothing; docs:text/tokenize@0.2.0 is "
+            "exported by tokenize, but versions are compatible only within one track"
         ),
         (
             f"rank: import docs:index/stor is satisfied by nothing (nearest: '{INDEX}'); "
@@ -342,8 +342,8 @@ def test_components_that_want_different_things_of_one_import_are_a_fault() -> No
 
     assert faults(replace(wanted, links=(link("x:y/z"),)), types) == (
         (
-            f"a, b: shared import {TOKENIZE} is satisfied differently, by part one and by part two; "
-            "components of one workload share their imports"
+            f"a, b: shared import {TOKENIZE} is satisfied differently, by part one and by "
+            "part two; components of one workload share their imports"
         ),
         (
             "a, c: shared import x:y/z: function 'split' differs in result: "

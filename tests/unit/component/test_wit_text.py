@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from lattice.component.reader import read_component
@@ -16,6 +18,7 @@ from lattice.component.types import (
     TupleType,
 )
 from lattice.component.wit_text import function_signature, to_wit
+from tests.guests import components
 from tests.unit.component.building import SEARCH, SYNTAX, from_wit, wit_by_tools
 
 
@@ -27,6 +30,13 @@ def lines(text: str) -> list[str]:
 @pytest.mark.parametrize("source", [SEARCH, SYNTAX], ids=["search", "syntax"])
 def test_the_tools_read_the_text_as_they_read_the_component(source: str) -> None:
     body = from_wit(source)
+
+    assert lines(wit_by_tools(to_wit(read_component(body)))) == lines(wit_by_tools(body))
+
+
+@pytest.mark.parametrize("guest", [components.values, components.talker, components.greeter])
+def test_the_tools_read_the_text_of_guests_too(guest: Callable[[], bytes]) -> None:
+    body = guest()
 
     assert lines(wit_by_tools(to_wit(read_component(body)))) == lines(wit_by_tools(body))
 

@@ -1,4 +1,4 @@
-"""Values against their types: what is accepted, how it is written, and every fault with its path."""
+"""Values against their types: what is accepted and how it is written; faults and their paths."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from lattice.component.types import (
 from lattice.errors import InvalidError
 from lattice.wire import scalars
 from lattice.wire.values import args_from_json, check_args, check_value, from_json, to_json
-from tests.unit.wire.wit_strategies import values_of, wit_types
+from tests.unit.wire.wit_strategies import WIT_TYPES, types_and_values
 
 BOOL, U8, U32, U64, S8 = map(Primitive, ("bool", "u8", "u32", "u64", "s8"))
 F32, F64, CHAR, STRING = map(Primitive, ("f32", "f64", "char", "string"))
@@ -56,10 +56,9 @@ def faults(wit: WitType, value: Any, *, is_json: bool = False) -> tuple[str, ...
     return caught.value.faults
 
 
-@given(st.data())
-def test_every_value_survives_json_and_the_wire(data: st.DataObject) -> None:
-    wit = data.draw(wit_types())
-    value = data.draw(values_of(wit))
+@given(types_and_values())
+def test_every_value_survives_json_and_the_wire(drawn: tuple[WitType, Any]) -> None:
+    wit, value = drawn
 
     assert check_value(wit, value) == value
     text = json.dumps(to_json(wit, value), allow_nan=False)
@@ -76,7 +75,7 @@ PLAIN = st.recursive(
 )
 
 
-@given(wit_types(), PLAIN)
+@given(WIT_TYPES, PLAIN)
 def test_any_value_is_accepted_or_refused_with_faults(wit: WitType, value: Any) -> None:
     for check in (check_value, from_json):
         try:
@@ -266,7 +265,7 @@ def test_arguments_are_checked_by_their_names() -> None:
 
 
 def test_the_number_of_arguments_is_checked() -> None:
-    with pytest.raises(InvalidError, match="expected 3 arguments for `func.*, found 1"):
+    with pytest.raises(InvalidError, match=r"expected 3 arguments for `func.*, found 1"):
         check_args(SEARCH, ["a"])
     with pytest.raises(InvalidError, match="as an array, found str"):
         check_args(SEARCH, "abc")

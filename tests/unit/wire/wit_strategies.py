@@ -26,7 +26,7 @@ from lattice.component.types import (
 )
 from lattice.wire.scalars import INTEGERS
 
-NAMES = st.from_regex(r"[a-z][a-z0-9]{0,4}(-[a-z]{1,3})?", fullmatch=True)
+NAMES = st.sampled_from(["a", "b2", "title", "line-count", "type", "ok", "err", "x-y-z"])
 KEYS = st.sampled_from(["bool", "char", "string", *INTEGERS]).map(Primitive)
 SCALARS = st.one_of(KEYS, st.sampled_from(["f32", "f64"]).map(Primitive))
 CURSOR = OwnType(ResourceType("docs:a/b", "cursor"))
@@ -57,10 +57,16 @@ def _compound(inner: st.SearchStrategy[WitType]) -> st.SearchStrategy[WitType]:
     )
 
 
-def wit_types() -> st.SearchStrategy[WitType]:
-    """Every type whose values can be passed, handles included."""
-    leaves = st.one_of(SCALARS, _names().map(EnumType), _names().map(FlagsType), st.just(CURSOR))
-    return st.recursive(leaves, _compound, max_leaves=8)
+_LEAVES = st.one_of(SCALARS, _names().map(EnumType), _names().map(FlagsType), st.just(CURSOR))
+WIT_TYPES: st.SearchStrategy[WitType] = st.recursive(_LEAVES, _compound, max_leaves=6)
+"""Every type whose values can be passed, handles included."""
+
+
+@st.composite
+def types_and_values(draw: st.DrawFn) -> tuple[WitType, Any]:
+    """Return a type and a value of it in normal form."""
+    wit = draw(WIT_TYPES)
+    return wit, draw(values_of(wit))
 
 
 def values_of(wit: WitType) -> st.SearchStrategy[Any]:
@@ -109,13 +115,15 @@ def _case(name: str, payload: WitType | None) -> st.SearchStrategy[Any]:
 
 
 def _scalar(name: str) -> st.SearchStrategy[Any]:
-    if name in INTEGERS:
-        return st.integers(*INTEGERS[name])
-    text = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
-    return {
-        "bool": st.booleans(),
-        "char": st.characters(exclude_categories=["Cs"]),
-        "string": text,
-        "f32": st.floats(width=32, allow_nan=False),
-        "f64": st.floats(allow_nan=False),
-    }[name]
+    return _SCALAR_VALUES[name]
+
+
+_CHARACTER = st.characters(exclude_categories=["Cs"])
+_SCALAR_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    **{name: st.integers(*bounds) for name, bounds in INTEGERS.items()},
+    "bool": st.booleans(),
+    "char": _CHARACTER,
+    "string": st.text(_CHARACTER, max_size=6),
+    "f32": st.floats(width=32, allow_nan=False),
+    "f64": st.floats(allow_nan=False),
+}

@@ -113,7 +113,7 @@ static _Noreturn void fail_to_read(text_t path, text_t reason, const uint8_t *co
     __builtin_trap();
 }
 
-/* Return what is left of a path below a directory, without the slash between; empty if it is not. */
+/* Return what is left of a path below a directory, without the slash; empty if it is not below. */
 static text_t path_below(text_t path, text_t directory) {
     size_t length = directory.length;
     if (length > 0 && directory.bytes[length - 1] == '/') {
