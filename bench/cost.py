@@ -28,9 +28,10 @@ class Cost:
 
     def since(self, before: Cost) -> Cost:
         """Return what was spent since an earlier reading."""
+        # A server that ended in between takes its readings with it; nothing costs less than zero.
         return Cost(
             **{
-                each.name: getattr(self, each.name) - getattr(before, each.name)
+                each.name: max(0.0, getattr(self, each.name) - getattr(before, each.name))
                 for each in fields(self)
             }
         )

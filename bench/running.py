@@ -121,9 +121,10 @@ async def _first_line(process: Process, what: str) -> bytes:
 
 async def _url_of_server(folder: Path) -> str:
     with anyio.move_on_after(START_S):
-        while not (url := _written_url(folder)):
+        while True:
+            if url := _written_url(folder):
+                return url
             await anyio.sleep(0.01)
-        return url
     message = f"nats-server did not start within {START_S:g} s"
     raise UnavailableError(message)
 

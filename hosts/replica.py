@@ -77,11 +77,13 @@ class Replica:
         """Keep the services alive until cancelled; "started" when all are ready for calls.
 
         Raises:
-            LatticeError: a service could not start, or failed too often.
+            LatticeError: a service could not start, or failed too often, or the composed
+                components cannot be instantiated.
         """
         async with anyio.create_task_group() as group:
             for service in self._prepared.start_order():
                 await group.start(self._actors[service].run)
+            await self._try_composed()
             task_status.started()
             await anyio.sleep_forever()
 
@@ -131,6 +133,15 @@ class Replica:
                 return await instance.call(interface, function, args, deadline_s=left_s)
             finally:
                 instance.close()
+
+    async def _try_composed(self) -> None:
+        """Make one instance and drop it: what cannot be instantiated must not count as ready."""
+        if program := self._prepared.programs.get(COMPOSED):
+            context = CallContext(deadline_at_s=self._clock.monotonic_s() + self._deadline_s)
+            instance = await program.instantiate(
+                self._imports(COMPOSED, lambda: context), self._world
+            )
+            instance.close()
 
     def _imports(
         self, program: str, context: Callable[[], CallContext]

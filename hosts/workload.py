@@ -93,10 +93,14 @@ class Prepared:
 
     @property
     def composed_limits(self) -> Limits:
-        """Return the limits of the composed components: they share a store, so the strictest."""
+        """Return the limits of the composed components, which live and die together.
+
+        Time and calls: the strictest. Memory: the largest, because the engine bounds each of
+        their memories by it.
+        """
         limits = [component.limits for component in self.deployment.components] or [Limits()]
         return Limits(
-            memory_bytes=min(each.memory_bytes for each in limits),
+            memory_bytes=max(each.memory_bytes for each in limits),
             deadline_s=min(each.deadline_s for each in limits),
             concurrency=min(each.concurrency for each in limits),
             queue=min(each.queue for each in limits),

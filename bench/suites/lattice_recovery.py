@@ -45,9 +45,10 @@ async def cases(wanted: Collection[str]) -> AsyncIterator[Sequence[Case]]:
             os.kill(running.pids[name], signal.SIGKILL)
             started = time.perf_counter()
             with anyio.fail_after(ANSWER_S):
-                while not await _answers(client):
+                while True:
+                    if await _answers(client):
+                        return time.perf_counter() - started
                     await anyio.sleep(POLL_S)
-            return time.perf_counter() - started
 
         case = Case(
             name="recovery_after_kill",
@@ -58,7 +59,7 @@ async def cases(wanted: Collection[str]) -> AsyncIterator[Sequence[Case]]:
             is_clocked=True,
             warm_up=0,
             repetitions=KILLS,
-            servers=running.pids,
+            servers={name: running.pids[name] for name in ("nats-server", "scheduler")},
         )
         yield [case] if case.name in wanted else []
 

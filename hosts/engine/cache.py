@@ -18,7 +18,7 @@ import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -28,6 +28,11 @@ from wasmtime.component import Component
 
 from lattice.errors import InvalidError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]  # tested before use
+
 logger = logging.getLogger(__name__)
 
 CACHE_BYTES_MAX = 4 * 1024**3
@@ -35,6 +40,7 @@ CACHE_BYTES_MAX = 4 * 1024**3
 
 KEY_BYTES = 32
 KEY_FILE = "key"
+LOCK_FILE = "lock"
 CODE_SUFFIX = ".cwasm"
 SEAL_SUFFIX = ".seal"
 
@@ -75,6 +81,12 @@ class CodeCache:
         if component is not None:
             logger.debug("%s: taken from the cache in %.3f s", name, time.monotonic() - started)
             return component
+        with self._only_compiler():
+            # Another process of this machine may have compiled it while this one waited.
+            return self._cached(code) or self._compile(code, body, name)
+
+    def _compile(self, code: Path, body: bytes, name: str) -> Component:
+        started = time.monotonic()
         logger.info("%s: compiling %.1f MB", name, len(body) / 1e6)
         try:
             component = Component(self._core, body)
@@ -83,6 +95,28 @@ class CodeCache:
         logger.info("%s: compiled in %.1f s", name, time.monotonic() - started)
         self._store(code, bytes(component.serialize()))
         return component
+
+    @contextlib.contextmanager
+    def _only_compiler(self) -> Iterator[None]:
+        """Hold the lock of the directory: compiling uses all cores, and the second may be spared.
+
+        The system releases it when a process dies. Without locks (Windows, some network file
+        systems) two processes may compile the same component, which only costs time.
+        """
+        if fcntl is None:
+            yield
+            return
+        try:
+            descriptor = os.open(self._directory / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError:  # the directory vanished or is full; storing will tell
+            yield
+            return
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _name_of(self, body: bytes) -> str:
         digest = hashlib.sha256(body).hexdigest()

@@ -112,6 +112,11 @@ class Inbox:
 
     def lose(self, error: LatticeError) -> None:
         """Fail the requests whose answers were lost with the connection."""
-        for expected in list(self._expected.values()):
+        for expected in tuple(self._expected.values()):
             if expected.ends_with_connection:
                 expected.sink.fail(error)
+
+    def close(self, error: LatticeError) -> None:
+        """Fail all requests, because no connection will follow."""
+        for expected in tuple(self._expected.values()):
+            expected.sink.fail(error)

@@ -99,12 +99,11 @@ class JetStreamStore:
         for attempt in range(ABSENT_ATTEMPTS):
             try:
                 return await self._write_batch(writes, fence, removals)
-            except ConflictError:
-                if attempt == ABSENT_ATTEMPTS - 1:
-                    raise
+            except ConflictError as error:
                 found = {key: await self._removal(key) for key in absent}
-                if found == removals or not any(found.values()):
-                    raise
+                is_last = attempt == ABSENT_ATTEMPTS - 1
+                if is_last or found == removals or not any(found.values()):
+                    raise _batch_conflict(writes, fence, error) from None
                 removals = found
         raise AssertionError("the last attempt returns or raises")
 
@@ -276,6 +275,21 @@ class JetStreamStore:
 
 def _batch_headers(batch: str, number: int) -> dict[str, str]:
     return {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+
+
+def _batch_conflict(
+    writes: Sequence[Write], fence: Fence | None, error: ConflictError
+) -> ConflictError:
+    """Return an error without the guilty key: the server tells at most the revision it found."""
+    conditions = [f"{write.key} at {write.expect}" for write in writes if write.expect is not None]
+    if fence is not None:
+        conditions.append(f"fence {fence.key} at {fence.revision}")
+    shown = ", ".join(conditions[:5]) + (", ..." if len(conditions) > 5 else "")
+    return ConflictError(
+        f"none of {len(writes)} writes took place: expected {shown}; found one at revision "
+        f"{error.details.get('found', 'unknown')}",
+        found=error.details.get("found"),
+    )
 
 
 def _conflict(key: str, headers: dict[str, str], error: ConflictError) -> ConflictError:

@@ -34,8 +34,8 @@ class NatsClient(Client):
 
         nats-py forgets it open when the server refuses the identity of a client that reconnects.
         """
-        if self._transport is not None:
-            self._transport.close()
+        if self._transport:  # true once it was connected
+            self._transport.close()  # type: ignore[no-untyped-call]  # by nats-py
             self._transport = None
         await super()._connect_to_server(s)
 

@@ -258,6 +258,7 @@ class NatsLink:
     async def on_closed(self) -> None:
         """Wake everybody who waits for a connection that will not come."""
         self._up.set()
+        self.inbox.close(UnavailableError("this connection to NATS was closed"))
 
     async def _subscribe(self, subject: str, queue: str, deliver: Deliver) -> Subscription:
         """Subscribe and return when the server has taken the interest or refused it."""

@@ -20,6 +20,7 @@ LOG_VARIABLE = "LATTICE_LOG"
 """Names the least level that processes log: debug, info (the default), warning or error."""
 
 STATE_VARIABLE = "XDG_STATE_HOME"
+CACHE_VARIABLE = "XDG_CACHE_HOME"
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -80,3 +81,9 @@ def state_directory(lattice: str) -> Path:
     """Return where processes of a lattice keep their state unless told otherwise (XDG)."""
     base = os.environ.get(STATE_VARIABLE) or "~/.local/state"
     return Path(base).expanduser().absolute() / "lattice" / lattice
+
+
+def cache_directory() -> Path:
+    """Return where this user keeps what can be made again, such as compiled code (XDG)."""
+    base = os.environ.get(CACHE_VARIABLE) or "~/.cache"
+    return Path(base).expanduser().absolute() / "lattice"

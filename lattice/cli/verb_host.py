@@ -38,7 +38,7 @@ from lattice.cli.options import (
     settings_of,
 )
 from lattice.cli.output import print_json_line
-from lattice.cli.process import log_to_stderr, run_until_stopped, state_directory
+from lattice.cli.process import cache_directory, log_to_stderr, run_until_stopped, state_directory
 from lattice.config import Settings
 from lattice.errors import ConflictError, DeniedError
 from lattice.model.ids import HostId
@@ -89,7 +89,7 @@ async def host_(
         capacity=inventory.capacity(cpu, memory),
         curve_key=identity.curve_public_key,
     )
-    with _lock(directory), _engine(directory) as engine:
+    with _lock(directory), _engine() as engine:
         work = partial(_run, settings, host_options, engine, as_json=options.is_json)
         await run_until_stopped(work, ends_with_parent=ends_with_parent)
 
@@ -144,11 +144,11 @@ async def _let_in(
 
 
 @contextmanager
-def _engine(directory: Path) -> Iterator[Engine]:
-    """Yield an engine whose compiled code is kept in the host's directory."""
-    from hosts.engine.wasmtime_engine import WasmtimeEngine
+def _engine() -> Iterator[Engine]:
+    """Yield an engine; hosts of one user on one machine share what was compiled."""
+    from hosts.engine import create_engine
 
-    engine = WasmtimeEngine(directory / "compiled")
+    engine = create_engine(cache_directory() / "compiled")
     try:
         yield engine
     finally:

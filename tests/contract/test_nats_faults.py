@@ -221,6 +221,26 @@ async def test_leaving_a_connection_without_a_server_does_not_hang(own_server: P
             own_server.kill()
 
 
+async def test_closing_ends_the_requests_that_wait(own_server: PlainServer) -> None:
+    ended = anyio.Event()
+
+    async def ask(connection: Connection) -> None:
+        with pytest.raises(UnavailableError, match="was closed"):
+            await connection.bus.request("a", timeout_s=60)
+        ended.set()
+
+    async with anyio.create_task_group() as tasks:
+        async with (
+            connected(own_server) as (_, other),
+            other.bus.subscribe("a") as requests,
+            connected(own_server) as (_, lattice),
+        ):
+            tasks.start_soon(ask, lattice)
+            await take_one(requests)
+        with anyio.fail_after(3):
+            await ended.wait()
+
+
 async def test_a_closed_connection_says_so(own_server: PlainServer) -> None:
     async with connected(own_server) as (link, lattice):
         pass

@@ -120,7 +120,7 @@ def test_everything_is_there_when_up_says_so_and_gone_when_it_ends(start, how):
 def test_deployment_is_applied_called_and_survives_a_restart_of_everything(start, tmp_path):
     (tmp_path / "echo.wasm").write_bytes(components.echo())
     manifest = tmp_path / "echo.yaml"
-    manifest.write_text("name: echo\ncomponents: [{name: echo, image: ./echo.wasm}]\n")
+    manifest.write_text("lattice: v1\nname: echo\ncomponents: [{name: echo, image: ./echo.wasm}]\n")
     up = start()
     up.facts()
     applied = up.ask("apply", "-f", str(manifest), "--wait")
@@ -185,7 +185,7 @@ def test_host_whose_key_nobody_knows_is_told_how_to_be_let_in(start, tmp_path):
     assert "lattice auth host U" in ran.stderr
 
 
-async def test_further_host_that_was_authorized_joins(start, tmp_path):
+def test_further_host_that_was_authorized_joins(start, tmp_path):
     key = tmp_path / "further" / "identity.nk"
     made = subprocess.run(
         [sys.executable, "-m", "lattice", "auth", "key", str(key)],

@@ -115,6 +115,9 @@ class HostActor:
             revision = Revision(target.incarnation, sequence)
             self.feed(lifecycle.TargetSeen(revision=revision, target=target))
 
+    def watches(self, keys: set[str]) -> bool:
+        return f"target.{self.name}" in keys
+
     def notice(self) -> None:
         """A watch tells of a change; what it tells is old when it took long."""
         self.read_target()
@@ -255,6 +258,9 @@ class SchedulerActor:
                 fence = self.fence(command)
                 operation = lambda kv: kv.put(writes, fence)  # noqa: E731 - one of three
         self.world.request(self.name, operation, done)
+
+    def watches(self, keys: set[str]) -> bool:
+        return any(key.startswith(("desired.", "hosts.")) for key in keys)
 
     def notice(self) -> None:
         """Follow the bucket in order from where this watch stood; nothing is ever missed."""

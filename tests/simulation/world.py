@@ -38,6 +38,7 @@ class Actor(Protocol):
     def crash(self) -> None: ...
     def receive(self, message: object) -> None: ...
     def notice(self) -> None: ...
+    def watches(self, keys: set[str]) -> bool: ...
 
 
 class KV:
@@ -174,11 +175,13 @@ class World:
                 done(result)
 
         def serve() -> None:
+            before = self.kv.revision
             try:
                 result = operation(self.kv)
             except ConflictError as exc:
                 result = exc
-            self._wake_watchers()
+            if self.kv.revision != before:
+                self._wake_watchers(before)
             if not self.is_lost(name):
                 self.at(self.delay_s(), f"reply {name}", self._living(name, lambda: finish(result)))
 
@@ -188,12 +191,14 @@ class World:
 
     def write(self, key: str, value: Value) -> None:
         """Write from outside, as a person does through the api."""
+        before = self.kv.revision
         self.kv.put([(key, value, None)])
-        self._wake_watchers()
+        self._wake_watchers(before)
 
-    def _wake_watchers(self) -> None:
+    def _wake_watchers(self, before: int) -> None:
+        changed = {key for _, key, _ in self.kv.log[before:]}
         for name, node in self.nodes.items():
-            if name not in self._cut:
+            if name not in self._cut and node.actor.watches(changed):
                 self.at(self.delay_s(), f"watch {name}", self._living(name, node.actor.notice))
 
     # --- misfortune ---------------------------------------------------------------------------
