@@ -41,7 +41,7 @@ REASON_LENGTH_MAX = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSeen:
-    """The document under this host's key, from the watch or a re-read. None: there is none."""
+    """The document under this host's key, from the watch or a re-read."""
 
     revision: Revision
     target: Target
@@ -216,11 +216,10 @@ class Lifecycle:
     def _adopt(self, now_s: float, event: TargetSeen) -> tuple[Command, ...]:
         if not self.adopted.is_behind(event.revision):
             return ()
-        if unknown := sorted(set(event.target.needs) - self.features):
+        if reason := self._refusal(event.target):
             if self._refused == event.revision:
                 return ()
             self._refused = event.revision
-            reason = f"target needs {', '.join(unknown)}, this host knows {sorted(self.features)}"
             return (Announce(kind="target-refused", reason=reason),)
         self.adopted = event.revision
         wanted = {
@@ -246,6 +245,13 @@ class Lifecycle:
                 # It is being stopped: it starts again when it is gone, never twice at once.
                 self.slots[replica] = replace(self.slots[replica], is_wanted=True)
         return (*commands, ReportNow())
+
+    def _refusal(self, target: Target) -> str | None:
+        if target.host not in ("", self.host):
+            return f"target is meant for host {target.host}, this is {self.host}"
+        if unknown := sorted(set(target.needs) - self.features):
+            return f"target needs {', '.join(unknown)}, this host knows {sorted(self.features)}"
+        return None
 
     def _withdraw(self, now_s: float, slot: Slot) -> list[Command]:
         match slot.state:

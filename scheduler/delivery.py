@@ -244,7 +244,9 @@ class Delivery:
     ) -> WriteTarget:
         self._tickets += 1
         self._pending[host] = _Pending(step, self._tickets, items)
-        target = Target(epoch=self._epoch, incarnation=self._incarnation, items=list(items))
+        target = Target(
+            host=host, epoch=self._epoch, incarnation=self._incarnation, items=list(items)
+        )
         return WriteTarget(
             host=host, ticket=self._tickets, target=target, expect=expect, epoch=self._epoch
         )

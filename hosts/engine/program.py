@@ -78,6 +78,8 @@ class WasmtimeProgram:
             instance = WasmtimeInstance(self._shared.fibers, store, guest, streams, on_close)
         except BaseException:
             store.close()
+            for stream in streams:
+                stream.close()
             on_close()
             raise
         await instance.start(linker.pointer, ffi.pointer(self._component), self._export)

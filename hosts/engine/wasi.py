@@ -1,7 +1,8 @@
 """What a guest sees through WASI: nothing but what its `World` names.
 
 No inherited environment, arguments, standard streams or network. Output goes to files in a
-private directory, which the engine reads after each call and on close, and turns into log lines.
+private directory, which the engine reads after each call and on close, and turns into log lines;
+they cost two open files for each instance that imports WASI.
 Files are shown read-only under `/files`, out of a directory that holds nothing else
 (`hosts.engine.files`).
 """

@@ -11,8 +11,9 @@ import itertools
 import logging
 import shutil
 import tempfile
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 from wasmtime import Config
@@ -30,9 +31,6 @@ from hosts.engine.turns import Ticker
 from lattice.component.reader import read_component
 
 logger = logging.getLogger(__name__)
-
-COMPILERS = 1
-"""Components compiled at a time: compiling uses all cores already."""
 
 FLAGS = "epoch,map,implements,no-concurrency"
 """What the configuration below says, as a part of the cache's key."""
@@ -55,7 +53,7 @@ class WasmtimeEngine:
             directory=self._directory,
             numbers=itertools.count(1),
         )
-        self._compilers = ThreadPoolExecutor(COMPILERS, thread_name_prefix="lattice-compile")
+        self._compiling = threading.Lock()  # one at a time: compiling uses all cores already
         self._loading: dict[object, asyncio.Future[WasmtimeProgram]] = {}
 
     @property
@@ -72,18 +70,34 @@ class WasmtimeEngine:
         key = (tuple((part.name, part.digest) for part in parts), tuple(links))
         loading = self._loading.get(key)
         if loading is None:
-            loop = asyncio.get_running_loop()
-            loading = loop.run_in_executor(self._compilers, self._load, tuple(parts), tuple(links))
-            self._loading[key] = loading
+            loading = self._loading[key] = self._start_load(tuple(parts), tuple(links))
             loading.add_done_callback(lambda done: self._loaded(key, done))
         return await asyncio.shield(loading)
 
     def close(self) -> None:
-        """Release threads and files. Programs and instances must be gone."""
-        self._compilers.shutdown(wait=True, cancel_futures=True)
+        """Release threads and files. Programs and instances must be gone.
+
+        A component that is being compiled is left to its thread, which ends with the process.
+        """
         self._ticker.close()
         self._shared.files.close()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _start_load(
+        self, parts: Sequence[Part], links: Sequence[Link]
+    ) -> asyncio.Future[WasmtimeProgram]:
+        """Load on a thread of its own; a daemon, since compiling cannot be interrupted."""
+        loaded: Future[WasmtimeProgram] = Future()
+
+        def load() -> None:
+            try:
+                with self._compiling:
+                    loaded.set_result(self._load(parts, links))
+            except BaseException as error:  # noqa: BLE001 (raised again by whoever waits)
+                loaded.set_exception(error)
+
+        threading.Thread(target=load, name="lattice-compile", daemon=True).start()
+        return asyncio.wrap_future(loaded)
 
     def _load(self, parts: Sequence[Part], links: Sequence[Link]) -> WasmtimeProgram:
         body = compose(parts, links)

@@ -7,6 +7,7 @@ starts, watches and ends it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ from lattice.cli.crew import Crew, HostPlan
 from lattice.cli.options import DEFAULT, LabelWords, Options, label_pairs
 from lattice.cli.output import print_json_line, text_of
 from lattice.cli.process import log_to_stderr, run_until_stopped, state_directory
-from lattice.config import DEFAULT_LATTICE, resolve
+from lattice.config import DEFAULT_LATTICE, VARIABLES, Settings, read_file
 from lattice.errors import InvalidError, UnavailableError
 
 HOSTS_MAX = 64
@@ -132,9 +133,9 @@ def _lattice_name(options: Options) -> str:
             f"`lattice up` starts a NATS of its own, so {', '.join(given) or '--context'} does "
             "not apply: join a running NATS with `lattice scheduler` and `lattice host`"
         )
-    settings = resolve(flags, config=options.config)
-    is_chosen = not settings.origins.get("lattice", "context ").startswith("context ")
-    return settings.lattice if is_chosen else DEFAULT_LATTICE
+    in_file = read_file(options.config).get("lattice") if options.config else None
+    name = options.lattice or os.environ.get(VARIABLES["lattice"]) or in_file or DEFAULT_LATTICE
+    return Settings(lattice=name).lattice
 
 
 def _tell(crew: Crew, *, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from ruamel.yaml import events as yaml_events
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from lattice.errors import InvalidError
+from lattice.model.scalar import SHOWN_LENGTH_MAX, found
 from lattice.model.schema import child
 
 TEXT_BYTES_MAX = 1 << 20
@@ -91,7 +92,9 @@ def _load_json(text: str, source: str) -> tuple[Document, ...] | None:
     try:
         body = json.loads(text, object_pairs_hook=_without_duplicates, parse_int=_integer)
     except _DuplicateKeyError as exc:
-        raise InvalidError(f"{source or 'manifest'}: key {exc.args[0]!r} is given twice") from None
+        raise InvalidError(
+            f"{source or 'manifest'}: key {found(exc.args[0])} is given twice"
+        ) from None
     except json.JSONDecodeError as exc:
         if not source.endswith(".json"):
             return None  # Perhaps a flow map of YAML, whose reader has the better message.
@@ -115,10 +118,12 @@ def _load_yaml(text: str, source: str) -> tuple[Document, ...]:
         mark = exc.problem_mark or exc.context_mark
         place = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
         context = f", {exc.context}" if exc.context else ""
-        raise InvalidError(f"{name}{place}: {exc.problem or 'not YAML'}{context}") from None
+        raise InvalidError(
+            f"{name}{place}: {(exc.problem or 'not YAML')[:200]}{context[:200]}"
+        ) from None
     except (YAMLError, ValueError, OverflowError, AssertionError, LookupError) as exc:
         # The parser lets plain Python errors through for some escapes and directives.
-        reason = str(exc).partition("\n")[0] or type(exc).__name__
+        reason = str(exc).partition("\n")[0][:200] or type(exc).__name__
         raise InvalidError(f"{name} is not YAML: {reason}") from None
 
 
@@ -197,7 +202,9 @@ class _Builder:
                 self._close(ended.size)
             case yaml_events.AliasEvent():
                 if event.anchor not in self._anchors:
-                    raise _PlacedError(event, f"alias *{event.anchor} names nothing before it")
+                    raise _PlacedError(
+                        event, f"alias *{event.anchor[:SHOWN_LENGTH_MAX]} names nothing before it"
+                    )
                 value, size = self._anchors[event.anchor]
                 self._put(event, value, size)
                 self._close(size)
@@ -208,7 +215,7 @@ class _Builder:
         top = self._stack[-1] if self._stack else None
         if top is not None and isinstance(top.value, dict) and top.key is None:
             if event.value in top.value:
-                raise _PlacedError(event, f"key {event.value!r} is given twice")
+                raise _PlacedError(event, f"key {found(event.value)} is given twice")
             top.key = event.value
             self._remember(event.anchor, event.value, 1)
             self.lines[child(top.path, top.key)] = event.start_mark.line + 1
@@ -222,7 +229,7 @@ class _Builder:
         if len(self._stack) >= DEPTH_MAX:
             raise _PlacedError(event, f"nests deeper than {DEPTH_MAX} levels")
         if event.tag not in {None, "!"}:
-            raise _PlacedError(event, f"tag {event.tag} is not allowed")
+            raise _PlacedError(event, f"tag {event.tag[:SHOWN_LENGTH_MAX]} is not allowed")
         path = self._path_of_next()
         value: list[object] | dict[str, object] = (
             [] if isinstance(event, yaml_events.SequenceStartEvent) else {}
@@ -271,7 +278,7 @@ class _Builder:
 def _scalar(event: yaml_events.ScalarEvent) -> object:
     text: str = event.value
     if event.tag is not None and event.tag not in _STRING_TAGS:
-        raise _PlacedError(event, f"tag {event.tag} is not allowed")
+        raise _PlacedError(event, f"tag {event.tag[:SHOWN_LENGTH_MAX]} is not allowed")
     if event.tag is not None or event.style is not None:
         return text  # Quoted, a block, or said to be a string.
     if _NULL.fullmatch(text):

@@ -94,10 +94,12 @@ class Target:
     """What one host should run: a document under `target.<host>`.
 
     `needs` lists `feature@n` that the host must understand; a host refuses a target whose needs
-    it does not know and keeps what it runs. The revision is (incarnation, sequence of the key).
+    it does not know and keeps what it runs. `host` guards against a document that was copied to
+    another key. The revision is (incarnation, sequence of the key).
     """
 
     epoch: int
+    host: str = ""
     incarnation: str = ""
     needs: list[str] = field(default_factory=list[str])
     items: list[TargetItem] = field(default_factory=list[TargetItem])

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 
 from hosts.engine.base import Engine, HostImport, Instance, Link, Part, World
-from hosts.engine.fake import FakeComponent, FakeGuest
+from hosts.engine.fake import FakeComponent, FakeFunction, FakeGuest
 from lattice.model.ids import Digest
 from tests.guests import components
 
@@ -89,7 +89,7 @@ def _trap(_guest: FakeGuest, *_args: object) -> Any:
 def fakes() -> dict[bytes, FakeComponent]:
     """Return what stands in for each component of the contract."""
     hostile = components.hostile()
-    functions = {
+    functions: Mapping[bytes, Mapping[tuple[str, str], FakeFunction]] = {
         components.add(): {(ADD, "add"): lambda _, a, b: (a + b) % 2**32},
         components.divide(): {(DIVIDE, "divide"): _divide},
         components.echo(): {(ECHO, "echo"): _echo},

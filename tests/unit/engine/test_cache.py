@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,19 @@ def test_other_flags_and_other_bytes_are_other_files(
     cache(core, tmp_path).load(components.echo(), name="echo")
     assert compiled() == 3
     assert len(code_files(tmp_path)) == 3
+
+
+def test_who_waited_for_another_compiler_takes_its_result(
+    core: Engine, tmp_path: Path, compiled: Callable[[], int]
+) -> None:
+    first, second = cache(core, tmp_path), cache(core, tmp_path)
+    waiting = threading.Thread(target=second.load, args=(components.add(),), kwargs={"name": "add"})
+    with first._only_compiler():
+        waiting.start()
+        code = tmp_path / (first._name_of(components.add()) + CODE_SUFFIX)
+        first._compile(code, components.add(), "add")
+    waiting.join()
+    assert compiled() == 1
 
 
 def test_directory_and_key_are_private(core: Engine, tmp_path: Path) -> None:

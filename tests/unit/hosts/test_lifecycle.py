@@ -93,6 +93,15 @@ def test_a_target_with_unknown_needs_is_refused_once_and_what_runs_goes_on(core)
     assert core.slots[FIRST].state == "running"
 
 
+def test_a_target_that_is_meant_for_another_host_is_refused(core):
+    started(core)
+    copied = Target(epoch=1, incarnation="i", host="UOTHER")
+    (refused,) = core.handle(1.0, TargetSeen(revision=Revision("i", 2), target=copied))
+    assert refused.kind == "target-refused"
+    assert "UOTHER" in refused.reason
+    assert core.adopted == Revision("i", 1)
+
+
 def test_a_withdrawn_replica_stops_and_is_forgotten_when_it_is_gone(core):
     started(core)
     assert core.handle(1.0, target(2)) == (StopReplica(replica=FIRST), ReportNow())

@@ -1,1 +1,0 @@
-"""Cores that choose where a call goes."""
