@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lattice.errors import InvalidError
 from lattice.model.wit import ROOT, interface_key
@@ -21,41 +22,38 @@ CALL_QUEUE = "inv"
 API_QUEUE = "api"
 """The queue group of schedulers that answer `api.>`."""
 
-_PLAIN = re.compile(r"[A-Za-z0-9-]")
-_ESCAPED = re.compile(r"_([0-9a-f]{2})")
+CACHED_MAX = 4096
+"""Names and subjects whose tokens are remembered: a call makes several, and they repeat."""
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9-]+")
+_ESCAPED = re.compile(rb"_([0-9a-f]{2})")
+_MALFORMED = re.compile(r"_(?![0-9a-f]{2})")
 
 
+@lru_cache(CACHED_MAX)
 def token(text: str) -> str:
     """Return the subject token of a name; `untoken` reads it back."""
-    return "".join(
-        chr(byte) if _PLAIN.match(chr(byte)) else f"_{byte:02x}" for byte in text.encode()
+    return _UNSAFE.sub(
+        lambda run: "".join(f"_{b:02x}" for b in run[0].encode("utf-8", "surrogatepass")), text
     )
 
 
+@lru_cache(CACHED_MAX)
 def untoken(text: str) -> str:
     """Return the name that a token stands for.
 
     Raises:
         InvalidError: the token is not one that `token` makes.
     """
-    raw = bytearray()
-    position = 0
-    while position < len(text):
-        if text[position] == "_":
-            match = _ESCAPED.match(text, position)
-            if match is None:
-                raise InvalidError(f"{text!r} is not an escaped token at position {position}")
-            raw.append(int(match[1], 16))
-            position += 3
-        else:
-            raw += text[position].encode()
-            position += 1
+    if malformed := _MALFORMED.search(text):
+        raise InvalidError(f"{text!r} is not an escaped token at position {malformed.start()}")
     try:
-        return raw.decode()
-    except UnicodeDecodeError:
+        return _ESCAPED.sub(lambda code: bytes((int(code[1], 16),)), text.encode()).decode()
+    except UnicodeError:
         raise InvalidError(f"{text!r} does not escape UTF-8") from None
 
 
+@lru_cache(CACHED_MAX)
 def interface_token(interface: str) -> str:
     """Return the token of an interface: base and semver track, so that patch versions meet."""
     return ROOT_TOKEN if interface == ROOT else token(interface_key(interface))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from lattice.model.ids import HostId
 from scheduler.membership import Accepted, Ignored, Membership, MembershipChanged, Refused
 from scheduler.profile import DEFAULT
@@ -10,8 +12,10 @@ from tests.unit.scheduler.builders import inventory, report
 A = HostId("a")
 
 
-def changed(change: str, reason: str = "") -> MembershipChanged:
-    return MembershipChanged(host=A, change=change, reason=reason)  # type: ignore[arg-type]  # literal by test
+def changed(
+    change: Literal["joined", "returned", "rebooted", "lost", "left"], reason: str = ""
+) -> MembershipChanged:
+    return MembershipChanged(host=A, change=change, reason=reason)
 
 
 LOST = changed("lost", "no heartbeat for 6 s")

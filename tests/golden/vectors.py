@@ -1,0 +1,63 @@
+"""One example of every message that travels, for the vectors in `messages.json`."""
+
+from __future__ import annotations
+
+from lattice.model.host import (
+    Capacity,
+    Inventory,
+    Load,
+    ReplicaReport,
+    Report,
+    Revision,
+)
+from lattice.model.ids import DeploymentName, HostId, ReplicaId
+from lattice.wire import messages as m
+
+EXAMPLES: dict[str, object] = {
+    "invocation": m.Invocation(
+        op="docs:search/query@0.1.0#search", args=["event loop", 3, None, b"\x00\xff"], id="c1",
+        deadline_ms=5000, key="k", attempt=2, hops=1, type="0011223344556677",
+        trace="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", caller="ask",
+        chain=["ask"],
+    ),
+    "call-reply": m.CallReply(
+        ok=[["ok", {"title": "x", "score": 1.5}]], host="UHOST", generation=2,
+        legs=[m.Leg(deployment="d", op="a:b/c#f", route="local", host="UHOST", took_us=12)],
+    ),
+    "call-error": m.CallReply(
+        err={"kind": "trap", "message": "unreachable", "retryable": False, "details": {}},
+        host="UHOST", generation=2,
+    ),
+    "heartbeat-ack": m.HeartbeatAck(sequence=7, required=Revision("inc", 9), lease_ms=6000),
+    "target": m.Target(
+        epoch=2, host="UHOST", incarnation="inc", needs=["replicas@1"],
+        items=[m.TargetItem(deployment="d", generation=3, count=2, assignment=11)],
+    ),
+    "lease": m.Lease(holder="s/1", ttl_ms=4000, renewals=3),
+    "term": m.Term(holder="s/1", incarnation="inc"),
+    "deployment-record": m.DeploymentRecord(
+        name="d", generation=3, manifest={"lattice": "v1", "name": "d"},
+        interfaces=["wasi:logging/logging@0.1.0-draft"],
+        exposed={"a:b/c@0.1.0": {"f": "0011223344556677"}}, submitted_by="me",
+    ),
+    "event": m.Event(
+        id="b.1", kind="host-joined", source="/lattice/l/host/UHOST", entity="UHOST",
+        time_s=1790000000.5, data={"name": "h"},
+    ),
+    "report": Report(
+        host=HostId("UHOST"), boot="b", sequence=4, adopted=Revision("inc", 9),
+        replicas=(
+            ReplicaReport(
+                replica=ReplicaId("d/3/UHOST/11.0"), deployment=DeploymentName("d"),
+                generation=3, state="failed", reason="no such image", restarts=1, calls=5,
+            ),
+        ),
+        load=Load(cpu_milli=1, memory_bytes=2, calls_in_flight=3),
+    ),
+    "inventory": Inventory(
+        host=HostId("UHOST"), boot="b", name="h", labels={"zone": "eu"},
+        interfaces=("wasi:logging/logging@0.1.0-draft",),
+        capacity=Capacity(cpu_milli=2000, memory_bytes=1 << 30, slots=1000),
+        features=("replicas@1",), version="0.1.0", curve_key="X", is_cordoned=False,
+    ),
+}  # fmt: skip
