@@ -30,6 +30,7 @@ from hosts.lifecycle import (
     Ticked,
 )
 from lattice.bus.base import Connection
+from lattice.bus.embedded import EmbeddedNats
 from lattice.bus.memory import memory_connection
 from lattice.clock import SystemClock
 from lattice.errors import (
@@ -38,17 +39,18 @@ from lattice.errors import (
     LatticeError,
     NoRouteError,
     NotFoundError,
+    UnavailableError,
     from_wire,
 )
 from lattice.model.host import Capacity, Inventory, Load, Revision
 from lattice.model.ids import Digest, HostId
-from lattice.testing import eventually
+from lattice.testing import connect_as, eventually, new_host
 from lattice.wire import codec
 from lattice.wire.events import from_packet
 from lattice.wire.messages import HeartbeatAck, Lease, Target
 from lattice.wire.subjects import LEADER, Names, desired, target
 from scheduler.controller import run_scheduler
-from scheduler.profile import Profile
+from scheduler.profile import FAST, Profile
 
 LATTICE = "test"
 NAMES = Names(LATTICE)
@@ -143,6 +145,7 @@ class FakeHost:
         self.feed(Acked(sequence=ack.sequence, required=ack.required, lease_s=ack.lease_ms / 1000))
 
     async def _watch(self) -> None:
+        # The core asks again after each ack, so a watch that ends is not needed to converge.
         async with self.connection.control.watch(target(self.id)) as entries:
             async for _ in entries:
                 await self._read()
@@ -164,6 +167,8 @@ class Lattice:
     connection: Connection
     group: anyio.abc.TaskGroup
     image: Digest
+    scheduler_connection: Connection | None = None
+    profile: Profile = QUICK
     hosts: dict[str, FakeHost] = field(default_factory=dict)
     scopes: dict[str, anyio.CancelScope] = field(default_factory=dict)
 
@@ -172,13 +177,16 @@ class Lattice:
             with anyio.CancelScope() as scope:
                 self.scopes[identity] = scope
                 await run_scheduler(
-                    self.connection, identity=identity, profile=QUICK, task_status=task_status
+                    self.scheduler_connection or self.connection,
+                    identity=identity,
+                    profile=self.profile,
+                    task_status=task_status,
                 )
 
         await self.group.start(run)
 
-    def host(self, name: str, **fields: Any) -> FakeHost:
-        host = FakeHost(self.connection, HostId(name), **fields)
+    def host(self, name: str, *, connection: Connection | None = None, **fields: Any) -> FakeHost:
+        host = FakeHost(connection or self.connection, HostId(name), **fields)
         self.hosts[name] = host
 
         async def run() -> None:
@@ -218,7 +226,7 @@ class Lattice:
     async def is_state(self, name: str, state: str) -> bool:
         try:
             return bool((await self.lead("status", name=name))["state"] == state)
-        except (NoRouteError, NotFoundError):
+        except (NoRouteError, NotFoundError, UnavailableError):
             return False
 
     async def until(self, name: str, state: str) -> Any:
@@ -463,3 +471,32 @@ async def test_report_for_another_host_is_denied() -> None:
             NAMES.heartbeat("h2"), codec.encode(replace(sent.report)), timeout_s=5.0
         )
         assert codec.decode(packet.body)["err"]["kind"] == "denied"
+
+
+@pytest.mark.nats
+async def test_scheduler_works_under_its_own_permissions_and_outlives_a_nats_restart(
+    fresh_nats: EmbeddedNats,
+) -> None:
+    identity = await new_host(fresh_nats)
+    async with (
+        connect_as(fresh_nats, "operator") as operator,
+        connect_as(fresh_nats, "scheduler") as scheduler,
+        connect_as(fresh_nats, "host", identity) as joined,
+    ):
+        image = await operator.artifacts.put(EMPTY_COMPONENT)
+        async with anyio.create_task_group() as group:
+            world = Lattice(operator, group, image, scheduler_connection=scheduler, profile=FAST)
+            await world.scheduler()
+            host = world.host(identity.id, connection=joined)
+            await world.api("put", manifest=world.manifest())
+            await world.until("app", "ready")
+            before = world.running()
+            await fresh_nats.kill()
+            await eventually(lambda: not host.core.has_lease(CLOCK.monotonic_s()))
+            assert world.running() == before, "what runs goes on without NATS"
+            await fresh_nats.restart()
+            await eventually(lambda: host.core.has_lease(CLOCK.monotonic_s()), timeout_s=30.0)
+            await world.api("put", manifest=world.manifest("other"))
+            await world.until("other", "ready")
+            assert set(before) < set(world.running()), "nothing moved"
+            group.cancel_scope.cancel()
