@@ -140,6 +140,10 @@ class ServiceActor:
         """Return how many calls run or wait."""
         return self._gate.in_flight
 
+    async def drained(self) -> None:
+        """Return when no call runs or waits."""
+        await self._gate.drained()
+
     async def _live_instance(self, context: CallContext) -> Instance:
         with anyio.move_on_after(context.left_s(self._clock.monotonic_s())):
             # A dead instance is replaced by `run`; until then the call waits for the next one.

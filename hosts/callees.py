@@ -15,15 +15,17 @@ class ReadyReplicas:
         """Let a replica take calls."""
         self._replicas.setdefault(replica.deployment, []).append(replica)
 
-    def remove(self, replica: Replica) -> bool:
-        """Let it take no more, and return whether it was the last of its deployment here."""
+    def remove(self, replica: Replica) -> None:
+        """Let it take no more; nothing happens when it took none."""
         replicas = self._replicas.get(replica.deployment, [])
         if replica in replicas:
             replicas.remove(replica)
-        if replicas:
-            return False
-        self._replicas.pop(replica.deployment, None)
-        return True
+        if not replicas:
+            self._replicas.pop(replica.deployment, None)
+
+    def is_last(self, replica: Replica) -> bool:
+        """Tell whether no other replica of its deployment takes calls here."""
+        return self._replicas.get(replica.deployment) == [replica]
 
     def pick(self, deployment: str, generation: int = 0) -> Replica | None:
         """Return the least busy replica of the newest ready generation (or of the given one).

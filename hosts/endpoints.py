@@ -6,8 +6,9 @@ callers are answered in JSON.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -15,11 +16,11 @@ from anyio.abc import TaskGroup, TaskStatus
 from hosts.callees import ReadyReplicas
 from hosts.invoker import CallContext
 from hosts.replica import Replica
-from lattice.bus.base import Bus, Packet
+from lattice.bus.base import PAYLOAD_BYTES_MAX, Bus, Packet
 from lattice.clock import Clock
 from lattice.component.fingerprint import function_fingerprint
 from lattice.component.types import Function
-from lattice.errors import IncompatibleError, LatticeError, NoRouteError
+from lattice.errors import IncompatibleError, InvalidError, LatticeError, NoRouteError
 from lattice.telemetry import call_span
 from lattice.wire.codec import decode_as, encode, is_json
 from lattice.wire.messages import CallReply, Invocation
@@ -34,10 +35,18 @@ DEADLINE_MS_MAX = 24 * 3600 * 1000
 """The longest deadline that a caller may ask for: a day."""
 
 
+log = logging.getLogger(__name__)
+
+
 @dataclass(slots=True)
 class _Opened:
-    closing: anyio.Event
-    closed: anyio.Event
+    """One subscription, shared by the replicas of a deployment; the last one to go closes it."""
+
+    users: int = 0
+    settled: anyio.Event = field(default_factory=anyio.Event)  # calls arrive, or it failed
+    closing: anyio.Event = field(default_factory=anyio.Event)
+    closed: anyio.Event = field(default_factory=anyio.Event)
+    failure: LatticeError | None = None
 
 
 class Endpoints:
@@ -64,38 +73,58 @@ class Endpoints:
             await anyio.sleep_forever()
 
     async def open(self, deployment: str) -> None:
-        """Take calls of a deployment; nothing happens when they are taken already.
+        """Return when calls of a deployment arrive; each replica opens once and closes once.
 
         Raises:
-            LatticeError: the bus refused the subscription.
+            LatticeError: the bus refused the subscription; nothing is left to close.
         """
         assert self._group is not None, "endpoints run before a replica is ready"
-        if deployment not in self._opened:
-            self._opened[deployment] = opened = _Opened(anyio.Event(), anyio.Event())
-            try:
-                await self._group.start(self._serve, deployment, opened)
-            except BaseException:
-                self._opened.pop(deployment, None)
-                raise
+        opened = self._opened.get(deployment)
+        if opened is None:
+            opened = self._opened[deployment] = _Opened()
+            self._group.start_soon(self._serve, deployment, opened)
+        opened.users += 1
+        try:
+            await opened.settled.wait()
+        except BaseException:
+            self._release(deployment, opened)
+            raise
+        if opened.failure is not None:
+            raise opened.failure
 
     async def close(self, deployment: str) -> None:
-        """Take no new calls of a deployment, and return when the running ones are answered."""
-        opened = self._opened.pop(deployment, None)
-        if opened is not None:
-            opened.closing.set()
+        """Give up what `open` gave; after the last one no new calls are taken, and the running
+        ones have been answered.
+        """
+        opened = self._opened[deployment]
+        if self._release(deployment, opened):
             await opened.closed.wait()
 
-    async def _serve(
-        self, deployment: str, opened: _Opened, *, task_status: TaskStatus[None]
-    ) -> None:
+    def _release(self, deployment: str, opened: _Opened) -> bool:
+        opened.users -= 1
+        if opened.users:
+            return False
+        if self._opened.get(deployment) is opened:
+            del self._opened[deployment]
+        opened.closing.set()
+        return True
+
+    async def _serve(self, deployment: str, opened: _Opened) -> None:
         subject = self._names.calls_of(deployment)
         try:
             async with self._bus.serve(
                 subject, self._answer, queue=CALL_QUEUE, concurrency=CALLS_MAX
             ):
-                task_status.started()
+                opened.settled.set()
                 await opened.closing.wait()
+        except LatticeError as exc:
+            log.warning("calls of %s cannot be taken: %s", deployment, exc)
+            opened.failure = exc
+            # Forgotten, so that the next replica that starts subscribes anew.
+            if self._opened.get(deployment) is opened:
+                del self._opened[deployment]
         finally:
+            opened.settled.set()
             opened.closed.set()
 
     async def _answer(self, packet: Packet) -> bytes:
@@ -106,7 +135,14 @@ class Endpoints:
         if replica is None:
             raise NoRouteError(f"no replica of {target.deployment} is ready on this host now")
         reply = await self._run(replica, target, invocation, packet.headers, as_json=as_json)
-        return encode(reply, as_json=as_json)
+        body = encode(reply, as_json=as_json)
+        if len(body) > PAYLOAD_BYTES_MAX:
+            fault = InvalidError(
+                f"result of {target.deployment} {target.interface}#{target.function} takes "
+                f"{len(body)} bytes, at most {PAYLOAD_BYTES_MAX} fit in one reply; it did run"
+            )
+            body = encode(replace(reply, ok=None, err=fault.to_wire()), as_json=as_json)
+        return body
 
     async def _run(
         self,

@@ -22,6 +22,7 @@ from hosts.workload import Prepared
 from lattice.clock import Clock
 from lattice.component.types import Function
 from lattice.component.wiring import COMPOSED, Connection
+from lattice.errors import DeadlineExceededError
 from lattice.model.ids import ReplicaId
 
 LogLine = Callable[[str, str], None]
@@ -44,6 +45,7 @@ class Replica:
         self.deployment = str(prepared.deployment.name)
         self.generation = prepared.generation
         self.calls = 0
+        self._open: set[anyio.CancelScope] = set()
         self._prepared = prepared
         self._invoker = invoker
         self._clock = clock
@@ -106,11 +108,27 @@ class Replica:
         self.calls += 1
         chained = context.within(self.deployment)
         program = self._prepared.program_of(interface)
-        return await self._call_program(program, interface, function, args, chained)
+        with anyio.CancelScope() as scope:
+            self._open.add(scope)
+            try:
+                return await self._call_program(program, interface, function, args, chained)
+            finally:
+                self._open.discard(scope)
+        raise DeadlineExceededError(
+            f"replica {self.id} was stopped before {interface}#{function} ended; whether it took "
+            "effect is unknown"
+        )
 
     async def drained(self) -> None:
-        """Return when no call runs in the stateless part."""
+        """Return when no call runs or waits."""
         await self._gate.drained()
+        for actor in self._actors.values():
+            await actor.drained()
+
+    def end_calls(self) -> None:
+        """End the calls that still run; their callers are told."""
+        for scope in tuple(self._open):
+            scope.cancel()
 
     async def _call_program(
         self,

@@ -31,8 +31,8 @@ from lattice.clock import Clock
 from lattice.errors import InternalError, LatticeError, first_cause
 from lattice.model.ids import ReplicaId
 
-DRAIN_S = 8.0
-"""Seconds that a stopping replica gets to finish its calls."""
+DRAIN_S = 5.0
+"""Seconds that a stopping replica gets to finish its calls, as long as the bus waits for them."""
 
 log = logging.getLogger(__name__)
 
@@ -152,9 +152,13 @@ class Runner:
             group.cancel_scope.cancel()
 
     async def _retire(self, replica: Replica) -> None:
-        """Take no new calls and finish the running ones, within `DRAIN_S`."""
-        is_last = self._ready.remove(replica)
+        """Take no new calls and finish the running ones, within `DRAIN_S`; then they are ended."""
         with anyio.move_on_after(DRAIN_S):
-            if is_last:
-                await self._endpoints.close(replica.deployment)
+            # The last one here stays ready until calls on their way to it are answered.
+            if not self._ready.is_last(replica):
+                self._ready.remove(replica)
+            await self._endpoints.close(replica.deployment)
+            self._ready.remove(replica)
             await replica.drained()
+        self._ready.remove(replica)
+        replica.end_calls()

@@ -78,7 +78,7 @@ class Observer:
                     async for entry in entries:
                         if isinstance(entry, Entry):
                             standing.add(entry.key)
-                            see(entry)
+                            self._see(see, entry)
                         elif not is_caught_up:
                             is_caught_up = True
                             for key in sorted(known.keys() - standing):
@@ -90,11 +90,19 @@ class Observer:
                 log.warning("watch of %s ended, trying again: %s", prefix or "inventories", exc)
             await anyio.sleep(WATCH_RETRY_S)
 
+    def _see(self, see: Callable[[Entry], None], entry: Entry) -> None:
+        try:
+            see(entry)
+        except Exception:  # a record that crashes the reader must not end every scheduler in turn
+            log.exception("%s at revision %d cannot be taken in", entry.key, entry.revision)
+
     def _desired_seen(self, entry: Entry) -> None:
         name = DeploymentName(entry.key.partition(".")[2])
         if fault := name_fault(name):
             self._complain(entry, fault)
             return
+        if (known := self._desired.get(entry.key)) and known.revision == entry.revision:
+            return  # A watch that was made again repeats what stands.
         if entry.value is None:
             self._desired.pop(entry.key, None)
             self._tell(DesiredRead(name=name, wanted=None, revision=entry.revision))

@@ -7,35 +7,24 @@ imports are satisfied, and the types across links. What is stored is right; plac
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-
-import anyio.to_thread
+from dataclasses import replace
 
 from lattice.bus.base import Objects
-from lattice.component.reader import read_component
-from lattice.component.resolution import Resolution
-from lattice.component.types import ComponentType
-from lattice.component.wiring import resolve
 from lattice.errors import (
     ConflictError,
-    IncompatibleError,
     InvalidError,
     LatticeError,
     NotFoundError,
 )
-from lattice.model.deployment import Component, Deployment, Service
-from lattice.model.ids import DeploymentName, Digest, digest_fault
+from lattice.model.deployment import Deployment
+from lattice.model.ids import DeploymentName
 from lattice.model.manifest import parse_deployment, to_document
-from lattice.model.wit import interface_key
 from lattice.wire.messages import DeploymentRecord
 from scheduler.announcements import Emit, deployment_applied, deployment_deleted
 from scheduler.answers import Question, Verb, number_of, text_of
+from scheduler.checking import Checked, Checker
 from scheduler.store import ControlStore, Standing
-
-TYPES_MAX = 256
-"""Component types kept by digest: what a person applies again and again is in there."""
 
 HISTORY_MAX = 20
 """Generations of one deployment that are kept: enough to go back, far from filling the bucket."""
@@ -44,13 +33,6 @@ GENERATION_TRIES_MAX = 5
 """Numbers that are tried when others submit the same deployment at the same time."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Checked:
-    deployment: Deployment
-    resolution: Resolution
-    warnings: list[str]
 
 
 def api_verbs(
@@ -66,9 +48,8 @@ class _Desk:
         self, store: ControlStore, artifacts: Objects, announce: Callable[[Emit], None]
     ) -> None:
         self._store = store
-        self._artifacts = artifacts
+        self._checker = Checker(store, artifacts)
         self._announce = announce
-        self._types: OrderedDict[Digest, ComponentType] = OrderedDict()
 
     # --- verbs ----------------------------------------------------------------------------
 
@@ -94,7 +75,7 @@ class _Desk:
         before = _deployment_of(standing)
         if standing and standing.record and before == deployment:
             return _answer(standing.record, revision, warnings=[], is_changed=False)
-        checked = await self._check(deployment)
+        checked = await self._checker.check(deployment)
         is_scaled = (
             before is not None and replace(before, replicas=deployment.replicas) == deployment
         )
@@ -133,97 +114,10 @@ class _Desk:
         self._announce(deployment_deleted(name, revision))
         return {"name": name, "revision": revision}
 
-    # --- checks ---------------------------------------------------------------------------
-
-    async def _check(self, deployment: Deployment) -> _Checked:
-        """Return a deployment with its imports satisfied.
-
-        Raises:
-            InvalidError: images or files are missing or malformed, or imports stay open.
-            IncompatibleError: types differ between parts, or across a link.
-        """
-        types = await self._types_of(deployment)
-        resolution = resolve(deployment, types)
-        return _Checked(
-            deployment=deployment,
-            resolution=resolution,
-            warnings=await self._check_links(deployment, resolution),
-        )
-
-    async def _types_of(self, deployment: Deployment) -> dict[str, ComponentType]:
-        faults: list[str] = []
-        types: dict[str, ComponentType] = {}
-        families: tuple[tuple[str, tuple[Component | Service, ...]], ...] = (
-            ("components", deployment.components),
-            ("services", deployment.services),
-        )
-        for family, parts in families:
-            for index, part in enumerate(parts):
-                try:
-                    types[part.name] = await self._type_of(part.image)
-                except (InvalidError, NotFoundError) as exc:
-                    faults.append(f"{family}[{index}].image: {exc.message}")
-        for index, file in enumerate(deployment.files):
-            fault = digest_fault(file.source)
-            if fault is None and not await self._artifacts.has(Digest(file.source)):
-                fault = _not_uploaded(file.source)
-            if fault is not None:
-                faults.append(f"files[{index}].source: {fault}")
-        if faults:
-            raise InvalidError(f"deployment {deployment.name} cannot be used", faults)
-        return types
-
-    async def _type_of(self, image: str) -> ComponentType:
-        if fault := digest_fault(image):
-            raise InvalidError(
-                f"{fault}; `lattice apply` uploads files and puts their digests here"
-            )
-        digest = Digest(image)
-        if (known := self._types.get(digest)) is not None:
-            self._types.move_to_end(digest)
-            return known
-        try:
-            body = await self._artifacts.get(digest)
-        except NotFoundError:
-            raise NotFoundError(_not_uploaded(image)) from None
-        # Reading a large component takes tens of milliseconds; heartbeats must not wait for it.
-        found = await anyio.to_thread.run_sync(read_component, body)
-        self._types[digest] = found
-        if len(self._types) > TYPES_MAX:
-            self._types.popitem(last=False)
-        return found
-
-    async def _check_links(self, deployment: Deployment, resolution: Resolution) -> list[str]:
-        """Compare the types across links with what stands; a missing target is a warning only,
-        because deployments that call each other cannot all be the first.
-        """
-        warnings: list[str] = []
-        differences: list[str] = []
-        for connection in resolution.connections:
-            if (link := connection.link) is None:
-                continue
-            if link.deployment == deployment.name:
-                exposed: Mapping[str, Mapping[str, str]] = resolution.exposed
-            else:
-                standing = await self._store.deployment(DeploymentName(link.deployment))
-                if standing is None or standing.record is None:
-                    warnings.append(
-                        f"links: {connection.interface} leads to deployment {link.deployment}, "
-                        "which does not exist yet; calls fail until it does"
-                    )
-                    continue
-                exposed = standing.record.exposed
-            differences += link_differences(link.deployment, link.interface, link.types, exposed)
-        if differences:
-            raise IncompatibleError(
-                f"deployment {deployment.name} does not fit what its links lead to:\n  "
-                + "\n  ".join(differences),
-                differences=differences,
-            )
-        return sorted(set(warnings))
+    # --- generations ----------------------------------------------------------------------
 
     async def _new_generation(
-        self, checked: _Checked, standing: Standing | None, by: str
+        self, checked: Checked, standing: Standing | None, by: str
     ) -> DeploymentRecord:
         """Keep the next generation in history and return its record.
 
@@ -256,37 +150,6 @@ class _Desk:
                     log.info("old generation %d of %s not removed: %s", generation, name, exc)
 
 
-def link_differences(
-    deployment: str,
-    interface: str,
-    wanted: Mapping[str, str],
-    exposed: Mapping[str, Mapping[str, str]],
-) -> list[str]:
-    """Return how what a deployment exposes differs from what an import wants, one line each.
-
-    Functions are compared by the fingerprints of their types.
-    """
-    offered = {interface_key(name): functions for name, functions in exposed.items()}
-    functions = offered.get(interface_key(interface))
-    if functions is None:
-        found = ", ".join(sorted(name or "functions at the root" for name in exposed)) or "nothing"
-        return [f"deployment {deployment} does not expose {interface}, it exposes {found}"]
-    lines: list[str] = []
-    for function, fingerprint in sorted(wanted.items()):
-        if function not in functions:
-            lines.append(f"deployment {deployment} exposes {interface} without {function!r}")
-        elif functions[function] != fingerprint:
-            lines.append(
-                f"{interface}#{function} has the type {functions[function]} in deployment "
-                f"{deployment}, the import wants {fingerprint}; compare with `lattice inspect`"
-            )
-    return lines
-
-
-def _not_uploaded(image: str) -> str:
-    return f"{image} is not in the lattice; upload it first (`lattice apply` does)"
-
-
 def _deployment_of(standing: Standing | None) -> Deployment | None:
     """Return what stands, None when there is nothing that this release can read."""
     if standing is None or standing.record is None:
@@ -297,7 +160,7 @@ def _deployment_of(standing: Standing | None) -> Deployment | None:
         return None
 
 
-def _record(checked: _Checked, generation: int, by: str) -> DeploymentRecord:
+def _record(checked: Checked, generation: int, by: str) -> DeploymentRecord:
     resolution = checked.resolution
     return DeploymentRecord(
         name=checked.deployment.name,

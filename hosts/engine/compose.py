@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from wasmtime import WasmtimeError, wat2wasm
 
 from hosts.engine.base import Link, Part
-from hosts.engine.skeleton import Skeleton, Wanted, build_skeleton
+from hosts.engine.merging import merge_imports
+from hosts.engine.skeleton import Skeleton, build_skeleton
 from lattice.component.fingerprint import interface_mismatch
 from lattice.component.reader import read_component
-from lattice.component.types import ComponentType, Interface, ResourceType
-from lattice.errors import IncompatibleError, InternalError, InvalidError
+from lattice.component.types import ComponentType, Interface
+from lattice.errors import IncompatibleError, InvalidError
 from lattice.model.wit import ROOT, interface_key
 
 _FUNCTION, _TYPE, _INSTANCE = 1, 3, 5  # sorts (component model, `Binary.md`)
@@ -59,11 +60,11 @@ def compose(parts: Sequence[Part], links: Sequence[Link]) -> bytes:
             raise InvalidError(f"part {part.name!r}: {error.message}") from None
     wires = _wires(types, links)
     order = _order(types, wires)
-    skeleton = build_skeleton(_wanted(types, wires))
+    skeleton = build_skeleton(merge_imports(types, wires))
     try:
         outside = bytes(wat2wasm(skeleton.text))
     except WasmtimeError as error:
-        raise InternalError(f"the composition's imports cannot be written: {error}") from None
+        raise InvalidError(f"the imports of the parts cannot be joined: {error}") from None
     bodies = {part.name: part.body for part in parts}
     return outside + _Splice(types, wires, skeleton).join(order, bodies)
 
@@ -128,35 +129,6 @@ def _order(types: Mapping[str, ComponentType], wires: _Wires) -> list[str]:
     for name in types:
         visit(name, ())
     return order
-
-
-def _wanted(types: Mapping[str, ComponentType], wires: _Wires) -> dict[str, Wanted]:
-    """Return the imports that stay, merged by semver track."""
-    wanted: dict[str, Wanted] = {}
-    for part, component in types.items():
-        for name, interface in component.imports.items():
-            is_wired = (part, name) in wires
-            if name == ROOT and is_wired:
-                # Types at the root are no functions: they stay imports.
-                interface = Interface(name=ROOT, types=interface.types)  # noqa: PLW2901 (reduced)
-                if not interface.types:
-                    continue
-            elif is_wired:
-                continue
-            if name in component.labels and _defines_resources(interface):
-                raise InvalidError(
-                    f"part {part!r}: the labelled import {name!r} has resources, which cannot "
-                    "be composed yet"
-                )
-            key = interface_key(name)
-            if key not in wanted:
-                wanted[key] = Wanted(name, component.labels.get(name, name))
-            wanted[key].add(part, name, interface)
-    return wanted
-
-
-def _defines_resources(interface: Interface) -> bool:
-    return any(isinstance(wit, ResourceType) for wit in interface.types.values())
 
 
 def _shown(interface: str) -> str:

@@ -1,9 +1,11 @@
-"""Directories that hold exactly the files that a guest may see, made on a thread of their own."""
+"""The directories that guests work with: one private to the engine, and the files they may see."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,8 +13,57 @@ from pathlib import Path
 
 from lattice.errors import InvalidError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]  # tested before use
+
+SCRATCH_PREFIX = "guests-"
+SCRATCH_LOCK = "lock"
+
 FILE_SETS_IDLE_MAX = 16
 """Unused directories of files that are kept for the next instance of the same workload."""
+
+
+class Scratch:
+    """A private directory that lives as long as its process, however that ends.
+
+    Its lock falls with the process; who makes the next one removes those without a holder.
+    """
+
+    def __init__(self, parent: Path) -> None:
+        """Make the directory below `parent`, which exists and is private."""
+        for stale in parent.glob(f"{SCRATCH_PREFIX}*"):
+            _remove_if_abandoned(stale)
+        made = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
+        self._lock = os.open(made / SCRATCH_LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        if fcntl is not None:
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        # Under this name only once it is locked: nobody takes it for abandoned.
+        self.path = made.rename(parent / (SCRATCH_PREFIX + made.name.removeprefix(".new-")))
+
+    def close(self) -> None:
+        """Remove the directory. Idempotent."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            shutil.rmtree(self.path, ignore_errors=True)
+        self._lock = -1
+
+
+def _remove_if_abandoned(directory: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        lock = os.open(directory / SCRATCH_LOCK, os.O_RDWR)
+    except OSError:  # being made or removed at this moment
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(directory, ignore_errors=True)
+    except OSError:  # its process lives
+        return
+    finally:
+        os.close(lock)
 
 
 class FileSets:

@@ -1,25 +1,21 @@
 """The outside of a composition: the imports that its parts still need, merged, as WAT text.
 
-Imports of one semver track become one import under the highest version, with the union of what
-the parts ask for: toolchains leave out what a part does not use. Types are written out by name.
-Everything at the root is a numbered definition, so that the indices of what follows are known.
+Types are written out by name. Everything at the root is a numbered definition, so that the
+indices of what follows are known.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from lattice.component.fingerprint import canonical_form
-from lattice.component.signature import function_signature
+from hosts.engine.merging import Wanted
 from lattice.component.types import (
     BorrowType,
     EnumType,
     FlagsType,
     Function,
     FutureType,
-    Interface,
     ListType,
     MapType,
     NamedType,
@@ -34,42 +30,13 @@ from lattice.component.types import (
     VariantType,
     WitType,
 )
-from lattice.errors import IncompatibleError, InvalidError
+from lattice.errors import InvalidError
 from lattice.model.wit import ROOT, interface_key
 
-_NUMBERS = re.compile(r"\d+")
-
-
-@dataclass(slots=True)
-class Wanted:
-    """One import of the composition: the union of what its parts import under one track."""
-
-    name: str  # as it will be imported: the highest version
-    interface: str  # what `name` implements; the same as `name` without a label
-    types: dict[str, WitType] = field(default_factory=dict[str, WitType])
-    functions: dict[str, Function] = field(default_factory=dict[str, Function])
-    askers: list[str] = field(default_factory=list[str])
-
-    def add(self, part: str, name: str, interface: Interface) -> None:
-        """Add what one part imports.
-
-        Raises:
-            IncompatibleError: another part imports a function under the same name as another type.
-        """
-        if _version(name) > _version(self.name):
-            self.name = name
-            self.interface = interface.name or name
-        for key, wit in interface.types.items():
-            self.types.setdefault(key, wit)
-        for key, function in interface.functions.items():
-            known = self.functions.setdefault(key, function)
-            if canonical_form(known) != canonical_form(function):
-                raise IncompatibleError(
-                    f"parts {self.askers[0]!r} and {part!r} import {name or 'the root'} with "
-                    f"different types: `{function_signature(key, known)}` against "
-                    f"`{function_signature(key, function)}`"
-                )
-        self.askers.append(part)
+_ESCAPED = {
+    byte: f"\\{byte:02x}" for byte in range(256) if not 0x20 <= byte < 0x7F or byte in b'"\\'
+}
+"""Bytes that do not stand for themselves in a WAT string, and what is written for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +105,17 @@ class _Writer:
         for name in wanted.types:
             self._export_type(scope, name)
         for name, function in wanted.functions.items():
-            scope.lines.append(f'    (export "{name}" (func {self._signature(function, scope)}))')
+            scope.lines.append(
+                f"    (export {_quote(name)} (func {self._signature(function, scope)}))"
+            )
         self._open.pop()
         number = self._instances[key] = len(self._instances)
         type_id = self._define_root("(instance\n" + "\n".join(scope.lines) + ")")
-        label = "" if wanted.interface == wanted.name else f' (implements "{wanted.interface}")'
+        label = (
+            "" if wanted.interface == wanted.name else f" (implements {_quote(wanted.interface)})"
+        )
         self._root.lines.append(
-            f'  (import "{wanted.name}"{label} (instance $i{number} (type {type_id})))'
+            f"  (import {_quote(wanted.name)}{label} (instance $i{number} (type {type_id})))"
         )
 
     def _export_type(self, scope: _Scope, name: str) -> str:
@@ -165,9 +136,9 @@ class _Writer:
         if scope.key == ROOT:
             self._types[name] = self._type_count
             self._type_count += 1
-            scope.lines.append(f'  (import "{name}" (type {identifier} {bound}))')
+            scope.lines.append(f"  (import {_quote(name)} (type {identifier} {bound}))")
         else:
-            scope.lines.append(f'    (export "{name}" (type {identifier} {bound}))')
+            scope.lines.append(f"    (export {_quote(name)} (type {identifier} {bound}))")
         return identifier
 
     def _root_items(self, wanted: Wanted) -> None:
@@ -176,7 +147,7 @@ class _Writer:
         for name, function in wanted.functions.items():
             type_id = self._define_root(f"(func {self._signature(function, self._root)})")
             number = self._functions[name] = len(self._functions)
-            self._root.lines.append(f'  (import "{name}" (func $f{number} (type {type_id})))')
+            self._root.lines.append(f"  (import {_quote(name)} (func $f{number} (type {type_id})))")
 
     def _define(self, wit: WitType, scope: _Scope) -> str:
         """Return an identifier for a type, defined in the scope if it is not a plain word."""
@@ -232,14 +203,18 @@ class _Writer:
             identifier = self._root.ids[key] = self._fresh()
             self._type_count += 1
             number = self._instances[interface]
-            self._root.lines.append(f'  (alias export $i{number} "{name}" (type {identifier}))')
+            self._root.lines.append(
+                f"  (alias export $i{number} {_quote(name)} (type {identifier}))"
+            )
         return self._root.ids[key]
 
     # --- text ----------------------------------------------------------------------------------
 
     def _signature(self, function: Function, scope: _Scope) -> str:
         words = ["async"] if function.is_async else []
-        words += [f'(param "{name}" {self._word(wit, scope)})' for name, wit in function.params]
+        words += [
+            f"(param {_quote(name)} {self._word(wit, scope)})" for name, wit in function.params
+        ]
         if function.result is not None:
             words.append(f"(result {self._word(function.result, scope)})")
         return " ".join(words)
@@ -297,7 +272,9 @@ class _Writer:
     def _members(
         self, word: str, members: Iterable[tuple[str, WitType | None]], scope: _Scope
     ) -> str:
-        return " ".join([f'({word} "{name}"{self._words([wit], scope)})' for name, wit in members])
+        return " ".join(
+            [f"({word} {_quote(name)}{self._words([wit], scope)})" for name, wit in members]
+        )
 
 
 def _origin(wit: NamedType | ResourceType) -> tuple[str, str]:
@@ -306,9 +283,9 @@ def _origin(wit: NamedType | ResourceType) -> tuple[str, str]:
 
 
 def _quoted(names: Iterable[str]) -> str:
-    return " ".join(f'"{name}"' for name in names)
+    return " ".join(map(_quote, names))
 
 
-def _version(name: str) -> tuple[int, ...]:
-    """Return a version of one track as numbers, for comparing."""
-    return tuple(map(int, _NUMBERS.findall(name.partition("@")[2])))
+def _quote(name: str) -> str:
+    """Return a name as a WAT string; whatever it holds cannot end the string."""
+    return '"' + "".join([_ESCAPED.get(byte) or chr(byte) for byte in name.encode()]) + '"'

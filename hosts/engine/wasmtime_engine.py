@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import shutil
-import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -24,7 +22,7 @@ from hosts.engine.base import Link, Part
 from hosts.engine.cache import CodeCache
 from hosts.engine.compose import compose
 from hosts.engine.fiber import Fibers
-from hosts.engine.files import FileSets
+from hosts.engine.files import FileSets, Scratch
 from hosts.engine.hostfn import HostFunctions
 from hosts.engine.program import Shared, WasmtimeProgram
 from hosts.engine.turns import Ticker
@@ -42,15 +40,15 @@ class WasmtimeEngine:
     def __init__(self, cache_dir: Path) -> None:
         self._core = WasmtimeCore(_config())
         self._cache = CodeCache(self._core, cache_dir, flags=FLAGS)
-        self._directory = Path(tempfile.mkdtemp(prefix="lattice-guests-"))
+        self._scratch = Scratch(cache_dir)
         functions = HostFunctions()
         self._ticker = Ticker(self._advance)
         self._shared = Shared(
             core=self._core,
             functions=functions,
             fibers=Fibers(functions, self._ticker),
-            files=FileSets(self._directory),
-            directory=self._directory,
+            files=FileSets(self._scratch.path),
+            directory=self._scratch.path,
             numbers=itertools.count(1),
         )
         self._compiling = threading.Lock()  # one at a time: compiling uses all cores already
@@ -81,7 +79,7 @@ class WasmtimeEngine:
         """
         self._ticker.close()
         self._shared.files.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._scratch.close()
 
     def _start_load(
         self, parts: Sequence[Part], links: Sequence[Link]

@@ -84,7 +84,7 @@ async def up_(
         Public key of a further host that may join, as `lattice auth key` prints; may be repeated.
     """
     log_to_stderr()
-    lattice = _lattice_name(options)
+    lattice = lattice_name(options)
     crew = Crew(
         lattice=lattice,
         directory=(dir or state_directory(lattice) / "up").absolute(),
@@ -120,7 +120,7 @@ def host_plans(count: int, labels: Sequence[str], host_labels: Sequence[str]) ->
     ]
 
 
-def _lattice_name(options: Options) -> str:
+def lattice_name(options: Options) -> str:
     """Return the lattice's name, never one of a context that happens to be the current one.
 
     Raises:

@@ -81,7 +81,8 @@ def standing_refusal(demand: Demand, candidate: Candidate) -> Refusal | None:
     if candidate.is_frozen:
         return Refusal("frozen", "target is being written")
     if (failure := demand.avoid.get(candidate.id)) is not None:
-        return Refusal("failed", f"failed there, waits before it is tried again: {failure}")
+        first_line = failure.partition("\n")[0]
+        return Refusal("failed", f"failed there, waits before it is tried again: {first_line}")
     for selector in demand.require_labels:
         if (text := selector.refusal(candidate.labels)) is not None:
             return Refusal("label", text)

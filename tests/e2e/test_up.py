@@ -209,3 +209,20 @@ def test_further_host_that_was_authorized_joins(start, tmp_path):
         host.kill()
         host.wait()
         host.stdout.close()
+
+
+def test_following_events_ends_quietly_on_ctrl_c(start):
+    up = start("--hosts", "0")
+    up.facts()
+    follower = subprocess.Popen(
+        [sys.executable, "-m", "lattice", "events", "--follow", "-o", "json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=up.environment,
+    )  # fmt: skip
+    try:
+        assert json.loads(follower.stdout.readline())["kind"] == "leader-elected"
+        follower.send_signal(signal.SIGINT)
+        _, said = follower.communicate(timeout=END_S)
+    finally:
+        follower.kill()
+        follower.wait()
+    assert (follower.returncode, said) == (130, "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -53,7 +53,7 @@ class KV:
         return self.values.get(key, (None, 0))
 
     def put(
-        self, writes: list[tuple[str, Value, int | None]], fence: tuple[str, int] | None = None
+        self, writes: Sequence[tuple[str, Value, int | None]], fence: tuple[str, int] | None = None
     ) -> int:
         expected = [(key, revision) for key, _, revision in writes if revision is not None]
         for key, revision in [*expected, *([fence] if fence else [])]:

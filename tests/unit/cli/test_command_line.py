@@ -13,12 +13,13 @@ import pytest
 from lattice.bus.identity import create_user_seed, load_or_create_seed, public_key
 from lattice.cli import exits, main
 from lattice.cli.app import VERBS
-from lattice.cli.options import label_pairs
+from lattice.cli.options import Options, label_pairs
 from lattice.cli.output import printable, size_text, text_of
 from lattice.cli.reference import markdown
 from lattice.cli.verb_label import split_changes
-from lattice.cli.verb_up import split_host_labels
+from lattice.cli.verb_up import host_plans, lattice_name, split_host_labels
 from lattice.config import Contexts, Settings
+from lattice.errors import InvalidError
 from tests.guests import components
 
 LISTED = [verb for verb in VERBS if verb.group]
@@ -286,3 +287,29 @@ def test_completion_knows_the_verbs(shell, capsys):
 def test_up_refuses_the_options_of_another_nats(home, capsys):
     assert main(["up", "--nats", "nats://a:1"]) == exits.FAILED
     assert "--nats" in capsys.readouterr().err
+
+
+def test_up_takes_its_name_from_no_context_not_even_a_damaged_one(home, monkeypatch):
+    Contexts.of_user().save("prod", Settings(lattice="prod", nkey=home / "gone.nk"))
+    (home / "config" / "current").write_text("prod\n")
+    assert lattice_name(Options()) == "default"
+    monkeypatch.setenv("LATTICE_NAME", "mine")
+    assert lattice_name(Options()) == "mine"
+    assert lattice_name(Options(lattice="other")) == "other"
+
+
+def test_up_refuses_a_name_that_is_none(home):
+    with pytest.raises(InvalidError, match="Not A Name"):
+        lattice_name(Options(lattice="Not A Name"))
+
+
+def test_up_refuses_labels_of_a_host_that_is_not_started():
+    with pytest.raises(InvalidError, match="names host 3, there are 2"):
+        host_plans(2, ["zone=eu"], ["3:zone=us"])
+
+
+def test_labels_of_a_single_host_win_over_those_of_all():
+    assert [dict(plan.labels) for plan in host_plans(2, ["zone=eu", "a=b"], ["2:zone=us"])] == [
+        {"zone": "eu", "a": "b"},
+        {"zone": "us", "a": "b"},
+    ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hosts.engine.files import FILE_SETS_IDLE_MAX, FileSets
+from hosts.engine.files import FILE_SETS_IDLE_MAX, FileSets, Scratch
 from hosts.engine.wasi import DRAIN_BYTES_MAX, LINE_BYTES_MAX, OUTPUT_KEPT_BYTES, Stream
 
 
@@ -115,3 +117,28 @@ async def test_unused_sets_are_removed_oldest_first_and_used_ones_stay(
     exist = [path.exists() for path in made]
     assert exist == [False, False] + [True] * FILE_SETS_IDLE_MAX
     assert kept.exists()
+
+
+def test_scratch_of_a_dead_process_is_removed_and_that_of_a_living_one_stays(
+    tmp_path: Path,
+) -> None:
+    living = Scratch(tmp_path)
+    (living.path / "output").touch()
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from hosts.engine.files import Scratch\n"
+        "print(Scratch(Path(sys.argv[1])).path, flush=True)\n"
+        "os._exit(1)\n"
+    )
+    died = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    dead = Path(died.stdout.strip())
+    assert dead.exists()
+    newest = Scratch(tmp_path)
+    assert not dead.exists()
+    assert (living.path / "output").exists()
+    for scratch in (living, newest, newest):
+        scratch.close()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,357 @@
+"""The reconciler by example: what one leader does about reports, losses, failures and wishes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lattice.errors import NotFoundError
+from lattice.model.host import Capacity, ReplicaReport, Revision
+from lattice.model.ids import DeploymentName, HostId
+from lattice.wire.messages import HeartbeatAck, TargetItem
+from scheduler import views
+from scheduler.announcements import Emit
+from scheduler.delivery import (
+    Document,
+    ReadTarget,
+    ReadTargets,
+    TargetsRead,
+    TargetWritten,
+    WriteTarget,
+)
+from scheduler.generations import Wanted
+from scheduler.profile import DEFAULT
+from scheduler.reconciler import (
+    Acknowledge,
+    Command,
+    DesiredRead,
+    Event,
+    InventoryRead,
+    LeaseExtended,
+    Reconciler,
+    Refuse,
+    Reported,
+    Ticked,
+)
+from tests.unit.scheduler.builders import document, inventory, item, replica, report, wanted
+
+EPOCH = 50
+APP = DeploymentName("app")
+
+
+class Term:
+    """A reconciler whose writes take place at once, at revisions 101, 102, ..."""
+
+    def __init__(
+        self, *documents: Document, hosts: str = "", known: Event | None = None,
+        is_written: bool = True,
+    ) -> None:  # fmt: skip
+        self.now_s = 0.0
+        self.core = Reconciler(
+            epoch=EPOCH, incarnation="inc", profile=DEFAULT, now_s=0.0, lease_until_s=1e9
+        )
+        self.revision = 100
+        self.is_written = is_written
+        self.documents = documents
+        self.emitted: list[Emit] = []
+        self.sequences: dict[str, int] = {}
+        for name in hosts:
+            self.feed(InventoryRead(host=HostId(name), inventory=inventory(name)))
+        if known is not None:
+            self.feed(known)
+        self.tick()
+        for name in hosts if self.documents == () else ():
+            self.beat(name)
+        self.tick()
+
+    def feed(self, event: Event) -> tuple[Command, ...]:
+        commands = self.core.handle(self.now_s, event)
+        for command in commands:
+            match command:
+                case ReadTargets():
+                    self.feed(TargetsRead(documents=self.documents))
+                case WriteTarget() if self.is_written:
+                    self.written(command)
+                case Emit():
+                    self.emitted.append(command)
+                case _:
+                    pass
+        return commands
+
+    def written(self, command: WriteTarget) -> None:
+        self.revision += 1
+        self.feed(TargetWritten(host=command.host, ticket=command.ticket, revision=self.revision))
+
+    def tick(self, after_s: float = 0.0) -> tuple[Command, ...]:
+        self.now_s += after_s
+        return self.feed(Ticked())
+
+    def beat(self, name: str, *replicas: ReplicaReport, **fields: Any) -> tuple[Command, ...]:
+        self.sequences[name] = self.sequences.get(name, 0) + 1
+        sent = report(name, self.sequences[name], replicas=replicas, **fields)
+        return self.feed(Reported(report=sent))
+
+    def want(self, given: Wanted, revision: int = 90) -> None:
+        self.feed(DesiredRead(name=given.name, wanted=given, revision=revision))
+        self.tick()
+
+    def items(self, name: str) -> tuple[TargetItem, ...]:
+        return self.core.delivery.documents[HostId(name)].items
+
+    def counts(self) -> dict[str, dict[int, int]]:
+        return {
+            host: {i.generation: i.count for i in found.items}
+            for host, found in sorted(self.core.delivery.documents.items())
+        }
+
+    def run_all(self) -> None:
+        """Every host reports every replica of its target as running."""
+        for host, found in self.core.delivery.documents.items():
+            self.beat(
+                host,
+                *(
+                    replica(host, i.deployment, i.generation, assignment=i.assignment, ordinal=n)
+                    for i in found.items
+                    for n in range(i.count)
+                ),
+            )
+        self.tick()
+
+    def kinds(self) -> list[str]:
+        return [emit.kind for emit in self.emitted]
+
+
+def ack(commands: tuple[Command, ...]) -> HeartbeatAck:
+    (found,) = [command.ack for command in commands if isinstance(command, Acknowledge)]
+    return found
+
+
+def test_replicas_are_placed_and_told_once() -> None:
+    term = Term(hosts="ab")
+    term.want(wanted(replicas=2, cpu_milli=100))
+    assert term.counts() == {"a": {1: 1}, "b": {1: 1}}
+    assert term.items("a")[0].cpu_milli == 100
+    assert term.kinds() == [
+        "host-joined", "host-joined", "deployment-applied", "replica-placed", "replica-placed",
+    ]  # fmt: skip
+    term.tick()
+    assert len(term.emitted) == 5
+
+
+def test_report_is_answered_with_the_revision_required_and_a_lease() -> None:
+    term = Term(hosts="a")
+    assert ack(term.beat("a")) == HeartbeatAck(
+        sequence=2, required=Revision("inc", 101), lease_ms=6000
+    )
+
+
+def test_host_whose_target_is_not_sealed_gets_no_lease() -> None:
+    term = Term(hosts="a", is_written=False)
+    assert ack(term.beat("a")) == HeartbeatAck(sequence=2, required=Revision("inc", 0))
+
+
+def test_nothing_is_granted_or_written_after_the_own_lease_ran_out() -> None:
+    term = Term(hosts="a")
+    term.feed(LeaseExtended(until_s=1.0))
+    term.now_s = 1.0
+    (refused,) = term.beat("a")
+    assert refused == Refuse(host=HostId("a"), reason="leads no longer", is_leading=False)
+    term.want(wanted())
+    assert term.counts() == {"a": {}}
+
+
+def test_no_plan_is_made_before_every_known_host_had_the_time_to_report() -> None:
+    known = DesiredRead(name=APP, wanted=wanted(replicas=2), revision=9)
+    term = Term(document("a", 7, item(count=1)), document("b", 8), hosts="ab", known=known)
+    term.beat("b")
+    term.tick()
+    assert term.counts() == {"a": {1: 1}, "b": {}}, "a may come back any moment"
+    term.now_s = 5.9
+    term.beat("b")
+    term.tick(0.2)
+    assert term.counts() == {"a": {}, "b": {1: 2}}
+
+
+def test_replicas_of_a_lost_host_move_and_come_back_to_nobody() -> None:
+    term = Term(hosts="ab")
+    term.want(wanted(replicas=2))
+    term.run_all()
+    term.now_s = 5.0
+    term.beat("b", replica("b", assignment=term.items("b")[0].assignment))
+    term.tick(1.5)
+    assert term.counts() == {"a": {}, "b": {1: 2}}
+    assert "host-lost" in term.kinds()
+    term.beat("a")
+    term.tick()
+    assert term.counts() == {"a": {}, "b": {1: 2}}, "what was moved stays"
+    assert term.kinds()[-1] == "host-returned"
+
+
+def test_write_in_flight_counts_as_written() -> None:
+    term = Term(hosts="ab")
+    term.is_written = False
+    term.feed(DesiredRead(name=APP, wanted=wanted(), revision=90))
+    (first,) = [c for c in term.tick() if isinstance(c, WriteTarget)]
+    term.feed(DesiredRead(name=APP, wanted=wanted(), revision=91))
+    assert term.tick() == (), "no second replica while the first one is on its way"
+    term.written(first)
+    assert sum(sum(each.values()) for each in term.counts().values()) == 1
+
+
+def test_host_with_a_newer_target_than_known_is_sealed_again() -> None:
+    term = Term(hosts="a")
+    commands = term.beat("a", adopted=Revision("inc", 500))
+    assert [c.host for c in commands if isinstance(c, ReadTarget)] == ["a"]
+    commands = term.beat("a", adopted=Revision("other", 900))
+    assert not [c for c in commands if isinstance(c, ReadTarget)], "other buckets do not compare"
+
+
+def test_old_generation_stays_until_the_new_one_runs() -> None:
+    term = Term(hosts="ab")
+    term.want(wanted(replicas=2))
+    term.run_all()
+    term.want(wanted(generation=2, replicas=2))
+    assert term.counts() == {"a": {1: 1, 2: 1}, "b": {1: 1, 2: 1}}
+    term.run_all()
+    assert term.counts() == {"a": {2: 1}, "b": {2: 1}}
+
+
+def test_one_old_replica_gives_way_at_a_time_when_there_is_no_room_for_two_generations() -> None:
+    term = Term()
+    capacity = Capacity(cpu_milli=1000, memory_bytes=0)
+    for name in "ab":
+        facts = inventory(name, capacity=capacity)
+        term.feed(InventoryRead(host=HostId(name), inventory=facts))
+        term.beat(name)
+    term.want(wanted(replicas=2, cpu_milli=800))
+    term.run_all()
+    term.want(wanted(generation=2, replicas=2, cpu_milli=800))
+    seen = [term.counts()]
+    for _ in range(6):
+        term.run_all()
+        seen.append(term.counts())
+    totals = [sum(sum(each.values()) for each in counts.values()) for counts in seen]
+    assert min(totals) >= 1
+    assert seen[-1] == {"a": {2: 1}, "b": {2: 1}}
+
+
+def test_last_old_replica_stays_when_the_new_one_has_no_room() -> None:
+    term = Term()
+    facts = inventory("a", capacity=Capacity(cpu_milli=1000, memory_bytes=0))
+    term.feed(InventoryRead(host=HostId("a"), inventory=facts))
+    term.beat("a")
+    term.want(wanted(cpu_milli=800))
+    term.run_all()
+    term.want(wanted(generation=2, cpu_milli=800))
+    term.run_all()
+    assert term.counts() == {"a": {1: 1}}
+    status = views.status(term.core, "app")
+    assert (status["state"], status["reasons"]) == ("degraded", ["1 cpu 200m free, needs 800m"])
+
+
+def test_scaling_keeps_the_assignments_that_stand() -> None:
+    term = Term(hosts="a")
+    term.want(wanted(replicas=1))
+    (before,) = term.items("a")
+    term.want(wanted(replicas=3))
+    (after,) = term.items("a")
+    assert (after.count, after.assignment) == (3, before.assignment)
+
+
+def test_replica_placed_again_on_a_host_has_a_new_assignment() -> None:
+    term = Term(hosts="a")
+    term.want(wanted())
+    (first,) = term.items("a")
+    term.want(wanted(replicas=0))
+    term.want(wanted())
+    (second,) = term.items("a")
+    assert second.assignment > first.assignment
+
+
+def test_failing_replica_moves_and_its_host_is_avoided_for_a_while() -> None:
+    term = Term(hosts="ab")
+    term.want(wanted())
+    (home,) = [host for host, counts in term.counts().items() if counts]
+    other = "b" if home == "a" else "a"
+    term.beat(home, replica(home, state="failed", restarts=1, reason="trap"))
+    term.tick()
+    assert term.counts()[home] == {1: 1}, "the host repeats the first start itself"
+    term.beat(home, replica(home, state="failed", restarts=2, reason="trap"))
+    term.tick()
+    assert term.counts() == {home: {}, other: {1: 1}}
+    term.beat(other, replica(other, state="crash-loop", restarts=5, reason="trap too"))
+    term.tick()
+    status = views.status(term.core, "app")
+    assert status["state"] == "failed"
+    assert f"name-{home}: trap" in str(status["reasons"])
+    term.now_s = 4.9
+    for name in "ab":
+        term.beat(name)
+    term.tick(0.2)
+    assert sum(sum(each.values()) for each in term.counts().values()) == 1, "tried again"
+
+
+def test_malformed_record_leaves_what_runs_alone() -> None:
+    malformed = DesiredRead(name=APP, wanted=None, revision=9, is_malformed=True)
+    term = Term(document("a", 7, item(count=2)), hosts="a", known=malformed)
+    term.beat("a")
+    term.tick()
+    assert term.counts() == {"a": {1: 2}}
+    assert views.status(term.core, "app")["state"] == "degraded"
+
+
+def test_deleted_deployment_is_withdrawn() -> None:
+    term = Term(hosts="a")
+    term.want(wanted())
+    term.feed(DesiredRead(name=APP, wanted=None, revision=99))
+    term.tick()
+    assert term.counts() == {"a": {}}
+    assert term.kinds()[-2:] == ["deployment-deleted", "replica-withdrawn"]
+    with pytest.raises(NotFoundError):
+        views.status(term.core, "app")
+
+
+def test_changes_older_than_the_term_are_not_told_again() -> None:
+    term = Term(hosts="a")
+    term.want(wanted(), revision=EPOCH - 1)
+    assert "deployment-applied" not in term.kinds()
+    term.want(wanted(generation=2), revision=EPOCH + 1)
+    (applied,) = [emit for emit in term.emitted if emit.kind == "deployment-applied"]
+    assert (applied.id, applied.entity) == ("51.0", "app")
+
+
+def test_unplaced_replicas_are_told_when_the_reason_is_news() -> None:
+    term = Term(hosts="a")
+    term.want(wanted(replicas=3, cpu_milli=3000))
+    (unplaced,) = [emit for emit in term.emitted if emit.kind == "deployment-unplaced"]
+    assert unplaced.data["count"] == 2
+    term.feed(InventoryRead(host=HostId("a"), inventory=inventory("a")))
+    term.tick()
+    assert term.kinds().count("deployment-unplaced") == 1
+
+
+def test_event_ids_never_repeat_within_a_term() -> None:
+    term = Term(hosts="abc")
+    for generation in (1, 2, 3):
+        term.want(wanted(generation=generation, replicas=3), revision=90 + generation)
+        term.run_all()
+    ids = [emit.id for emit in term.emitted]
+    assert len(ids) == len(set(ids))
+
+
+def test_views_show_hosts_and_replicas() -> None:
+    term = Term(hosts="ab")
+    term.want(wanted(replicas=1, cpu_milli=500))
+    term.now_s = 1.5
+    shown: Any = views.hosts(term.core, term.now_s)["hosts"]
+    assert [host["name"] for host in shown] == ["name-a", "name-b"]
+    assert sorted(host["free"]["cpu_milli"] for host in shown) == [3500, 4000]
+    assert {host["last_seen_s"] for host in shown} == {1.5}
+    listed: Any = views.replicas(term.core, "app")["replicas"]
+    assert [(view["state"], view["deployment"]) for view in listed] == [("assigned", "app")]
+    term.run_all()
+    listed = views.replicas(term.core, None)["replicas"]
+    assert [view["state"] for view in listed] == ["running"]
+    assert views.replicas(term.core, "other") == {"replicas": [], "unplaced": []}
+    assert views.status(term.core, "app")["state"] == "ready"
