@@ -28,6 +28,13 @@ LOG_BYTES_MAX = 16 * 1024 * 1024
 LOG_TAIL_BYTES = 2_000
 """How much of the log an error shows: the last dozen or two of lines."""
 
+PING_INTERVAL_S = 2
+"""Seconds between the server's looks at a silent client; see `PINGS_MAX`."""
+
+PINGS_MAX = 2
+"""Looks that may go unanswered: a client that stands still for some 6 s is cut off, which is when
+its host counts as lost. By the server's own times, minutes, calls would go on being routed to it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerFiles:
@@ -161,6 +168,8 @@ def write_configuration(
         "server_name": f"lattice-{lattice}",
         "listen": f"127.0.0.1:{port}",
         "max_payload": PAYLOAD_BYTES_MAX,
+        "ping_interval": f"{PING_INTERVAL_S}s",
+        "ping_max": PINGS_MAX,
         "log_file": str(files.log),
         "logfile_size_limit": LOG_BYTES_MAX,
         "logfile_max_num": 2,
