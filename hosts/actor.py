@@ -59,6 +59,8 @@ class ServiceActor:
         self._instance: Instance | None = None
         self._context: CallContext | None = None
         self._last_error = ""
+        self._failures = 0  # in a row
+        self._began_s = 0.0
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Keep an instance alive until cancelled; "started" when the first one is ready.
@@ -67,10 +69,9 @@ class ServiceActor:
             LatticeError: the first start failed, or restarts ran out; the last cause is told.
         """
         restart = self._service.restart
-        failures = 0
         is_first = True
         while True:
-            began_s = self._clock.monotonic_s()
+            self._began_s = self._clock.monotonic_s()
             try:
                 self._died = anyio.Event()
                 self._instance = await self._start()
@@ -84,12 +85,12 @@ class ServiceActor:
                 if is_first:
                     raise
             finally:
-                self._ready = anyio.Event()
+                if self._ready.is_set():  # else calls wait for it, beyond a restart that failed
+                    self._ready = anyio.Event()
                 if self._instance is not None:
                     self._instance.close()
                     self._instance = None
-            ran_s = self._clock.monotonic_s() - began_s
-            failures = 1 if ran_s > STABLE_FACTOR * restart.backoff_max_s else failures + 1
+            failures = self._failures = 1 if self._is_stable else self._failures + 1
             if failures > restart.attempts:
                 raise LatticeError(
                     f"service {self.id} failed {failures} times in a row, "
@@ -134,6 +135,21 @@ class ServiceActor:
                 self._context = None
                 if instance.is_dead:
                     self._died.set()
+
+    @property
+    def trouble(self) -> str:
+        """Return what is wrong with the service at the moment, "" when nothing is."""
+        if not self._failures or (self._ready.is_set() and self._is_stable):
+            return ""
+        times = "once" if self._failures == 1 else f"{self._failures} times in a row"
+        now = "runs again" if self._ready.is_set() else "is restarting"
+        return f"service {self._service.name} failed {times} and {now}: {self._last_error}"
+
+    @property
+    def _is_stable(self) -> bool:
+        """Tell whether the instance has run for so long that earlier failures are forgotten."""
+        ran_s = self._clock.monotonic_s() - self._began_s
+        return ran_s > STABLE_FACTOR * self._service.restart.backoff_max_s
 
     @property
     def in_flight(self) -> int:

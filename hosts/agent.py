@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,6 +25,7 @@ from hosts.control import HostControl
 from hosts.endpoints import Endpoints
 from hosts.engine.base import Engine
 from hosts.invoker import Invoker
+from hosts.labels import first_labels
 from hosts.lifecycle import (
     FEATURES,
     Acked,
@@ -39,18 +40,21 @@ from hosts.lifecycle import (
     StartReplica,
     StopReplica,
     TargetSeen,
+    TargetUnreadable,
     Ticked,
 )
-from hosts.logbook import Logbook
+from hosts.logbook import Logbook, own_lines
+from hosts.presence import Presence
+from hosts.programs import PROGRAM_BYTES_MAX, Programs
 from hosts.runner import DRAIN_S, Runner
 from hosts.workload import Workloads
 from lattice import __version__
 from lattice.bus.base import Connection, Entry
 from lattice.clock import Clock, SystemClock
-from lattice.errors import ConflictError, DecodeError, LatticeError, first_cause, from_wire
+from lattice.errors import ConflictError, DecodeError, LatticeError, first_cause
 from lattice.model.host import Capacity, Inventory, Load, Report, Revision
 from lattice.model.ids import HostId, host_short
-from lattice.wire.codec import convert, decode, decode_as, encode
+from lattice.wire.codec import answer_of, convert, decode_as, encode
 from lattice.wire.messages import HeartbeatAck, Target
 from lattice.wire.subjects import Names
 from lattice.wire.subjects import target as target_key
@@ -70,9 +74,6 @@ REPORT_GAP_S = 0.05
 RETRY_S = 1.0
 """Wait before a lost watch or a refused write is tried again."""
 
-INVENTORY_CHECK_S = 10.0
-"""How often the host looks whether its inventory still stands; it is written again if not."""
-
 LEAVE_S = 2.0
 """Seconds that a stopping host spends on its last words to the lattice."""
 
@@ -90,6 +91,7 @@ class HostOptions:
     capacity: Capacity | None = None
     curve_key: str = ""
     heartbeat_s: float = HEARTBEAT_S
+    program_bytes_max: int = PROGRAM_BYTES_MAX
 
 
 async def run_host(
@@ -106,6 +108,7 @@ async def run_host(
     inventory is withdrawn within `LEAVE_S`. It also ends when asked to by `ctl.host.<host>.stop`.
 
     Raises:
+        InvalidError: a label that it was given is malformed or reserved; all faults are listed.
         ConflictError: another process runs under the same key.
         DeniedError: the identity lacks a permission that a host needs; the subject is named.
     """
@@ -158,6 +161,7 @@ class Agent:
                 control=connection.control,
                 artifacts=Artifacts(connection.artifacts, options.directory / "artifacts"),
                 engine=engine,
+                programs=Programs(bytes_max=options.program_bytes_max),
             ),
             invoker=Invoker(host=host, bus=bus, names=names, clock=clock, callees=ready),
             endpoints=self._endpoints,
@@ -166,62 +170,80 @@ class Agent:
             clock=clock,
             feed=self._feed,
         )
-        self._inventory = Inventory(
+        facts = Inventory(
             host=host,
             boot=boot,
             name=options.name or host_short(host),
-            labels=inventory.merged_labels(options.labels, inventory.machine_id()),
+            labels=first_labels(inventory.standard_labels(inventory.machine_id()), options.labels),
             interfaces=engine.interfaces,
             capacity=options.capacity or inventory.capacity(),
             features=FEATURES,
             version=__version__,
             curve_key=options.curve_key,
         )
+        self._presence = Presence(connection.hosts, facts, has_lease=self._has_lease)
         self._control = HostControl(
             bus=bus, names=names, logbook=self._logbook, clock=clock,
-            inventory=lambda: self._inventory, relabel=self._relabel, stop=stop.set,
+            inventory=lambda: self._presence.inventory, relabel=self._relabel, stop=stop.set,
         )  # fmt: skip
+        self._cpu = inventory.CpuMeter(clock)
         self._report_wanted = anyio.Event()
         self._random = random.Random(host)  # noqa: S311 - spreads load, guards nothing
         self._group: TaskGroup
         self._fault: LatticeError | None = None
         self._is_led = True
+        self._is_connected = True
 
     async def run(self, *, task_status: TaskStatus[str]) -> None:
         """See `run_host`."""
-        async with anyio.create_task_group() as group:
-            self._group = group
-            await self._write_inventory()
-            group.start_soon(self._logbook.publish, self._connection.bus)
-            group.start_soon(self._announcer.publish)
-            await group.start(self._control.run)
-            await group.start(self._endpoints.run)
-            self._say("host-started")
-            group.start_soon(self._watch_target)
-            group.start_soon(self._heartbeats)
-            group.start_soon(self._ticks)
-            group.start_soon(self._keep_inventory)
-            task_status.started(self._options.host)
-            await self._stop.wait()
-            if self._fault is None:
-                await self._leave()
-            group.cancel_scope.cancel()
+        with own_lines(self._logbook):
+            async with anyio.create_task_group() as group:
+                self._group = group
+                await self._join(group)
+                task_status.started(self._options.host)
+                await self._stop.wait()
+                if self._fault is None:
+                    await self._leave()
+                group.cancel_scope.cancel()
         if self._fault is not None:
             raise self._fault
+
+    async def _join(self, group: TaskGroup) -> None:
+        await self._presence.write()
+        group.start_soon(self._logbook.publish, self._connection.bus)
+        group.start_soon(self._announcer.publish)
+        await group.start(self._control.run)
+        await group.start(self._endpoints.run)
+        facts = self._presence.inventory
+        log.info("host %s (%s) started, boot %s, release %s",
+                 facts.name, facts.host, self._boot, facts.version)  # fmt: skip
+        self._say("host-started")
+        group.start_soon(self._watch_target)
+        group.start_soon(self._heartbeats)
+        group.start_soon(self._ticks)
+        group.start_soon(self._presence.keep)
 
     # --- decisions in, deeds out ----------------------------------------------------------
 
     def _feed(self, event: Event) -> None:
+        adopted = self._core.adopted
         commands = self._core.handle(self._clock.monotonic_s(), event)
         self._core.check()
+        if self._core.adopted != adopted:
+            count = sum(slot.is_wanted for slot in self._core.slots.values())
+            log.info("target at revision %d adopted, replicas: %d",
+                     self._core.adopted.sequence, count)  # fmt: skip
         for command in commands:
             self._carry_out(command)
 
     def _carry_out(self, command: Command) -> None:
         match command:
             case StartReplica():
-                self._runner.start(self._group, command)
+                if not self._stop.is_set():  # else `_leave` would wait for it too
+                    log.info("replica %s starts", command.replica)
+                    self._runner.start(self._group, command)
             case StopReplica():
+                log.info("replica %s is to stop", command.replica)
                 self._runner.stop(command)
             case ReportNow():
                 self._report_wanted.set()
@@ -230,9 +252,17 @@ class Agent:
             case SendReport():
                 self._group.start_soon(self._send, command.report)
             case Announce():
-                entity = command.replica or self._options.host
-                data = {"reason": command.reason} if command.reason else {}
-                self._announcer.announce(command.kind, entity, {"host": self._options.host, **data})
+                self._announce(command)
+
+    def _announce(self, command: Announce) -> None:
+        host = self._options.host
+        data = {"host": host, "reason": command.reason} if command.reason else {"host": host}
+        self._announcer.announce(command.kind, command.replica or host, data)
+        what = command.kind if command.replica is None else f"{command.kind} {command.replica}"
+        if command.reason:  # its backtrace, if it has one, is in the log of the deployment
+            log.warning("%s: %s", what, command.reason.partition("\n")[0])
+        else:
+            log.info("%s", what)
 
     # --- target ---------------------------------------------------------------------------
 
@@ -263,8 +293,8 @@ class Agent:
         try:
             target = decode_as(Target, entry.value)
         except DecodeError as exc:
-            log.warning("target at revision %d is malformed, kept the old one: %s",
-                      entry.revision, exc)  # fmt: skip
+            reason = f"target at revision {entry.revision} is malformed, kept the old one: {exc}"
+            self._feed(TargetUnreadable(sequence=entry.revision, reason=reason))
             return
         self._feed(TargetSeen(revision=Revision(target.incarnation, entry.revision), target=target))
 
@@ -276,11 +306,13 @@ class Agent:
             self._feed(
                 HeartbeatDue(
                     load=Load(
+                        cpu_milli=self._cpu.used_milli(),
                         memory_bytes=inventory.resident_bytes(),
                         calls_in_flight=self._runner.in_flight,
                     ),
                     calls=self._runner.calls(),
                     restarts=self._runner.restarts(),
+                    troubles=self._runner.troubles(),
                 )
             )
             jitter = self._random.uniform(1 - HEARTBEAT_JITTER, 1 + HEARTBEAT_JITTER)
@@ -294,10 +326,7 @@ class Agent:
             packet = await self._connection.bus.request(
                 subject, encode(report), timeout_s=HEARTBEAT_TIMEOUT_S
             )
-            reply = decode(packet.body)
-            if isinstance(reply, dict) and reply.get("err"):
-                raise from_wire(reply["err"])
-            ack = convert(reply.get("ok") if isinstance(reply, dict) else reply, HeartbeatAck)
+            ack = convert(answer_of(packet.body), HeartbeatAck)
         except ConflictError as exc:
             self._fault = exc
             self._stop.set()
@@ -306,6 +335,8 @@ class Agent:
                 log.warning("no scheduler took the report, running work goes on: %s", exc)
             self._is_led = False
         else:
+            if not self._is_led:
+                log.info("a scheduler takes the reports again")
             self._is_led = True
             self._feed(
                 Acked(sequence=ack.sequence, required=ack.required, lease_s=ack.lease_ms / 1000)
@@ -318,25 +349,23 @@ class Agent:
             wait_s = RETRY_S if due_s is None else min(max(due_s - now_s, 0.01), RETRY_S)
             await anyio.sleep(wait_s)
             self._feed(Ticked())
+            self._note_connection()
+
+    def _note_connection(self) -> None:
+        is_connected = self._connection.bus.state == "connected"
+        if is_connected and not self._is_connected:
+            log.info("connection to NATS restored")
+        elif self._is_connected and not is_connected:
+            log.warning("connection to NATS lost, running work goes on")
+        self._is_connected = is_connected
 
     # --- inventory ------------------------------------------------------------------------
 
-    async def _write_inventory(self) -> None:
-        await self._connection.hosts.put(self._options.host, encode(self._inventory))
-
-    async def _keep_inventory(self) -> None:
-        while True:
-            await anyio.sleep(INVENTORY_CHECK_S)
-            try:
-                # Listing, because a host's permissions let it list its own key but not get it.
-                if not await self._connection.hosts.keys(self._options.host):
-                    await self._write_inventory()
-            except LatticeError as exc:
-                log.info("inventory not checked: %s", exc)
+    def _has_lease(self) -> bool:
+        return self._core.has_lease(self._clock.monotonic_s())
 
     async def _relabel(self, labels: Mapping[str, str]) -> None:
-        self._inventory = replace(self._inventory, labels=labels)
-        await self._write_inventory()
+        await self._presence.relabel(labels)
         self._say("host-labelled")
 
     def _say(self, kind: str) -> None:
@@ -345,19 +374,20 @@ class Agent:
             self._options.host,
             {
                 "host": self._options.host,
-                "name": self._inventory.name,
-                "labels": dict(self._inventory.labels),
+                "name": self._presence.inventory.name,
+                "labels": dict(self._presence.inventory.labels),
                 "boot": self._boot,
             },
         )
 
     async def _leave(self) -> None:
+        log.info("host stops")
         with anyio.move_on_after(DRAIN_S):
             await self._runner.stop_all()
         self._say("host-stopped")
         with anyio.move_on_after(LEAVE_S):
             try:
-                await self._connection.hosts.delete(self._options.host)
+                await self._presence.withdraw()
             except LatticeError as exc:
                 log.info("inventory not withdrawn: %s", exc)
         await self._announcer.flushed(timeout_s=LEAVE_S)

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
+from hosts.labels import changed_labels
 from hosts.logbook import KEPT_LINES_MAX, Logbook
-from lattice.bus.base import Bus, Packet
+from lattice.bus.base import PAYLOAD_BYTES_MAX, Bus, Packet
 from lattice.clock import Clock
-from lattice.errors import InvalidError, NotFoundError
+from lattice.errors import NotFoundError
 from lattice.model.host import Inventory
-from lattice.model.labels import KEY_LENGTH_MAX, VALUE_LENGTH_MAX, key_fault
 from lattice.wire.codec import convert, decode, encode, is_json
+from lattice.wire.requests import LabelChange, LogLine, LogRequest
 from lattice.wire.subjects import Names
 
-LABELS_MAX = 64
-"""Labels of one host: they travel in every inventory and are matched by every plan."""
-
-RESERVED_PREFIX = "lattice."
-"""Labels under it are facts that the host finds itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelChange:
-    """The body of `labels`."""
-
-    set: Mapping[str, str] = field(default_factory=dict[str, str])
-    remove: list[str] = field(default_factory=list[str])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogRequest:
-    """The body of `logs`: the last `lines` of one deployment (`""`: the host's own), or of all."""
-
-    deployment: str | None = None
-    lines: int = 100
+LOGS_BYTES_MAX = PAYLOAD_BYTES_MAX // 2
+"""Bytes of log lines in one answer, the newest ones: it must fit into a message."""
 
 
 class HostControl:
@@ -89,9 +70,9 @@ class HostControl:
         as_json = is_json(packet.headers)
         verb = packet.subject.rpartition(".")[2]
         body = decode(packet.body, as_json=as_json) if packet.body else {}
-        return encode({"ok": await self._do(verb, body)}, as_json=as_json)
+        return encode({"ok": await self._do(verb, body, as_json=as_json)}, as_json=as_json)
 
-    async def _do(self, verb: str, body: object) -> object:
+    async def _do(self, verb: str, body: object, *, as_json: bool) -> object:
         match verb:
             case "inventory":
                 return msgspec.to_builtins(self._inventory())
@@ -102,7 +83,8 @@ class HostControl:
             case "logs":
                 wanted = convert(body, LogRequest)
                 count = min(wanted.lines, KEPT_LINES_MAX)
-                return {"lines": self._logbook.last(count, wanted.deployment)}
+                lines = self._logbook.last(count, wanted.deployment)
+                return {"lines": newest_fitting(lines, LOGS_BYTES_MAX, as_json=as_json)}
             case "stop":
                 self._stop()
                 return {}
@@ -112,33 +94,11 @@ class HostControl:
                 )
 
 
-def changed_labels(labels: Mapping[str, str], change: LabelChange) -> dict[str, str]:
-    """Return the labels after a change, sorted by key.
-
-    Raises:
-        InvalidError: a key or value is malformed, reserved, or there would be too many; all
-            faults are listed and nothing is changed.
-    """
-    faults = [
-        fault
-        for key, value in change.set.items()
-        for fault in (
-            key_fault(key),
-            f"{key}: value has {len(value)} characters, at most {VALUE_LENGTH_MAX}"
-            if len(value) > VALUE_LENGTH_MAX
-            else None,
-        )
-        if fault
-    ]
-    faults += [
-        f"{key[:KEY_LENGTH_MAX]}: labels under {RESERVED_PREFIX!r} are set by the host itself"
-        for key in (*change.set, *change.remove)
-        if key.startswith(RESERVED_PREFIX)
-    ]
-    kept = {key: value for key, value in labels.items() if key not in change.remove}
-    changed = dict(sorted({**kept, **change.set}.items()))
-    if len(changed) > LABELS_MAX:
-        faults.append(f"{len(changed)} labels, at most {LABELS_MAX}")
-    if faults:
-        raise InvalidError("labels were not changed", faults)
-    return changed
+def newest_fitting(lines: Sequence[LogLine], bytes_max: int, *, as_json: bool) -> Sequence[LogLine]:
+    """Return the last of the lines, in their order, that take at most `bytes_max` as encoded."""
+    left = bytes_max
+    for position in range(len(lines) - 1, -1, -1):
+        left -= len(encode(lines[position], as_json=as_json))
+        if left < 0:
+            return lines[position + 1 :]
+    return lines

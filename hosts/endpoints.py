@@ -18,8 +18,6 @@ from hosts.invoker import CallContext
 from hosts.replica import Replica
 from lattice.bus.base import PAYLOAD_BYTES_MAX, Bus, Packet
 from lattice.clock import Clock
-from lattice.component.fingerprint import function_fingerprint
-from lattice.component.types import Function
 from lattice.errors import IncompatibleError, InvalidError, LatticeError, NoRouteError
 from lattice.telemetry import call_span
 from lattice.wire.codec import decode_as, encode, is_json
@@ -156,7 +154,7 @@ class Endpoints:
         deadline_ms = min(max(invocation.deadline_ms, 0), DEADLINE_MS_MAX)
         context = CallContext(
             deadline_at_s=self._clock.monotonic_s() + deadline_ms / 1000,
-            hops=invocation.hops,
+            hops=max(invocation.hops, 0),
             chain=tuple(invocation.chain),
             caller=invocation.caller,
             key=invocation.key,
@@ -165,14 +163,15 @@ class Endpoints:
         with call_span(invocation.op or target.function, parent=parent, is_server=True) as span:
             context.trace = span.traceparent
             try:
-                interface, function = replica.lookup(target.interface, target.function)
-                _require_same_type(invocation, function, target)
+                interface, function, found = replica.lookup(target.interface, target.function)
+                _require_same_type(invocation, found, target)
                 if as_json:
                     args = args_from_json(function, invocation.args)
                 else:
                     args = check_args(function, invocation.args)
                 value = await replica.call(interface, target.function, args, context)
             except LatticeError as exc:
+                span.mark("lattice.error", exc.kind)
                 return CallReply(
                     err=exc.to_wire(),
                     host=self._host,
@@ -186,11 +185,8 @@ class Endpoints:
         return CallReply(ok=ok, host=self._host, generation=replica.generation, legs=context.legs)
 
 
-def _require_same_type(invocation: Invocation, function: Function, target: CallTarget) -> None:
-    if not invocation.type:
-        return
-    found = function_fingerprint(function)
-    if invocation.type != found:
+def _require_same_type(invocation: Invocation, found: str, target: CallTarget) -> None:
+    if invocation.type and invocation.type != found:
         raise IncompatibleError(
             f"{target.deployment} {target.interface}#{target.function} has type {found}, "
             f"the caller was built for {invocation.type}; apply the caller again",

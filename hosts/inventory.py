@@ -1,4 +1,4 @@
-"""What this host offers: processors, memory, labels, interfaces. Read once, at start.
+"""What this host offers and occupies: processors, memory, labels. Offers are read once, at start.
 
 Limits of the control group count, not those of the machine: a host in a container must not
 promise what it will not get. Nothing here raises: what cannot be read is left out.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+import time
 from pathlib import Path
 
+from lattice.clock import Clock
 from lattice.model.host import Capacity
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -73,9 +74,23 @@ def resident_bytes() -> int:
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
 
 
-def merged_labels(own: Mapping[str, str], machine: str) -> dict[str, str]:
-    """Return the standard labels and the host's own, sorted by key; own ones win."""
-    return dict(sorted({**standard_labels(machine), **own}.items()))
+class CpuMeter:
+    """How much processor time this process takes, from one look to the next."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._looked_s = clock.monotonic_s()
+        self._used_s = time.process_time()
+
+    def used_milli(self) -> int:
+        """Return the thousandths of a processor that were used on average since the last look.
+
+        Child processes, such as those that compile, are not counted.
+        """
+        now_s, used_s = self._clock.monotonic_s(), time.process_time()
+        elapsed_s, spent_s = now_s - self._looked_s, used_s - self._used_s
+        self._looked_s, self._used_s = now_s, used_s
+        return round(1000 * spent_s / elapsed_s) if elapsed_s > 0 else 0
 
 
 def _meminfo_bytes(text: str) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import anyio
+
 from lattice.bus.base import Bus
 from lattice.clock import Clock
 from lattice.component.resolution import LinkTarget
@@ -26,6 +28,10 @@ from lattice.wire.subjects import Names
 
 REPLY_MARGIN_S = 0.25
 """What a caller waits beyond the deadline it gives away, so that the callee's own error arrives."""
+
+RETRY_PAUSES_S = (0.02, 0.1, 0.3)
+"""Waits before a call is sent again that a host turned down unrun, since its replica is on its way
+out: long enough for the servers to forget that host, within any deadline that makes sense."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -145,12 +151,15 @@ class Invoker:
             attributes={"lattice.deployment": link.deployment, "lattice.route": route},
         ) as span:
             inner.trace = span.traceparent
-            host = self._host
+            # Of a call that went away, only its reply tells where it ran, if one comes.
+            host = self._host if callee is not None else ""
             try:
                 if callee is not None:
                     return await callee.call(link.interface, function, args, inner)
                 reply = await self._remote(link, function, args, inner, now_s)
                 host, inner.legs = reply.host, reply.legs
+                if reply.err is not None:
+                    raise from_wire(reply.err)
                 return (reply.ok or [None])[0]
             finally:
                 took_us = round((self._clock.monotonic_s() - now_s) * 1e6)
@@ -160,6 +169,25 @@ class Invoker:
                 context.report(leg, inner.legs)
 
     async def _remote(
+        self,
+        link: LinkTarget,
+        function: str,
+        args: Sequence[Any],
+        context: CallContext,
+        now_s: float,
+    ) -> CallReply:
+        """Return the reply, which may tell of an error; one that was turned down is repeated."""
+        for pause_s in (*RETRY_PAUSES_S, None):
+            reply = await self._remote_once(link, function, args, context, now_s)
+            # With a host's name, the callee itself found no route for a call that it made.
+            is_unrun = (reply.err or {}).get("kind") == NoRouteError.kind and not reply.host
+            if not is_unrun or pause_s is None or context.left_s(now_s) <= pause_s:
+                return reply
+            await anyio.sleep(pause_s)
+            now_s = self._clock.monotonic_s()
+        raise AssertionError("the last attempt returns")
+
+    async def _remote_once(
         self,
         link: LinkTarget,
         function: str,
@@ -188,7 +216,4 @@ class Invoker:
             raise NoRouteError(
                 f"no host has a ready replica of {link.deployment} now (see `lattice get replicas`)"
             ) from None
-        reply = decode_as(CallReply, packet.body)
-        if reply.err is not None:
-            raise from_wire(reply.err)
-        return reply
+        return decode_as(CallReply, packet.body)

@@ -35,6 +35,13 @@ REPORTS_OPEN_MAX = 30
 REASON_LENGTH_MAX = 2000
 """Characters of an error text in a report: a trap's backtrace is kept, a heartbeat stays small."""
 
+REASONS_LENGTH_MAX = 150_000
+"""Characters of all error texts in one report. A thousand replicas that fail share them, because
+a report that is larger than a message never arrives, and its host would count as lost."""
+
+REPLICAS_MAX = 10_000
+"""Replicas of one target: far above what a scheduler assigns, far below what exhausts memory."""
+
 
 # --- events -----------------------------------------------------------------------------------
 
@@ -45,6 +52,14 @@ class TargetSeen:
 
     revision: Revision
     target: Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetUnreadable:
+    """The document under this host's key, at this sequence of its bucket, is no target."""
+
+    sequence: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +86,12 @@ class ReplicaStopped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatDue:
-    """It is time to report. `restarts` counts restarts of services inside a replica."""
+    """It is time to report. `restarts` counts those of services since their replica started."""
 
     load: Load
     calls: dict[ReplicaId, int] = field(default_factory=dict[ReplicaId, int])
     restarts: dict[ReplicaId, int] = field(default_factory=dict[ReplicaId, int])
+    troubles: dict[ReplicaId, str] = field(default_factory=dict[ReplicaId, str])  # of services
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +108,9 @@ class Ticked:
     """Time passed; see `Lifecycle.next_due_s`."""
 
 
-Event: TypeAlias = (
-    TargetSeen | ReplicaReady | ReplicaFailed | ReplicaStopped | HeartbeatDue | Acked | Ticked
-)
+Outcome: TypeAlias = ReplicaReady | ReplicaFailed | ReplicaStopped
+
+Event: TypeAlias = TargetSeen | TargetUnreadable | Outcome | HeartbeatDue | Acked | Ticked
 
 
 # --- commands ---------------------------------------------------------------------------------
@@ -179,6 +195,11 @@ class Lifecycle:
         match event:
             case TargetSeen():
                 return self._adopt(now_s, event)
+            case TargetUnreadable():
+                # Its incarnation cannot be read; it is the one that stands, or soon told anew.
+                return self._refuse(
+                    Revision(self.adopted.incarnation, event.sequence), event.reason
+                )
             case ReplicaReady():
                 return self._ready(now_s, event)
             case ReplicaFailed():
@@ -217,10 +238,7 @@ class Lifecycle:
         if not self.adopted.is_behind(event.revision):
             return ()
         if reason := self._refusal(event.target):
-            if self._refused == event.revision:
-                return ()
-            self._refused = event.revision
-            return (Announce(kind="target-refused", reason=reason),)
+            return self._refuse(event.revision, reason)
         self.adopted = event.revision
         wanted = {
             replica_id(item.deployment, item.generation, self.host, item.assignment, ordinal): item
@@ -246,11 +264,21 @@ class Lifecycle:
                 self.slots[replica] = replace(self.slots[replica], is_wanted=True)
         return (*commands, ReportNow())
 
+    def _refuse(self, revision: Revision, reason: str) -> tuple[Command, ...]:
+        """Keep what is adopted, and say why; once, because every heartbeat brings it again."""
+        if self._refused == revision:
+            return ()
+        self._refused = revision
+        return (Announce(kind="target-refused", reason=reason[:REASON_LENGTH_MAX]),)
+
     def _refusal(self, target: Target) -> str | None:
         if target.host not in ("", self.host):
             return f"target is meant for host {target.host}, this is {self.host}"
         if unknown := sorted(set(target.needs) - self.features):
             return f"target needs {', '.join(unknown)}, this host knows {sorted(self.features)}"
+        count = sum(item.count for item in target.items)
+        if count > REPLICAS_MAX or any(item.count < 0 for item in target.items):
+            return f"target lists {count} replicas, expected 0 to {REPLICAS_MAX}"
         return None
 
     def _withdraw(self, now_s: float, slot: Slot) -> list[Command]:
@@ -326,14 +354,16 @@ class Lifecycle:
         self._sequence += 1
         self._sent_at_s[self._sequence] = now_s
         self._sent_at_s.pop(self._sequence - REPORTS_OPEN_MAX, None)
+        told = sum(1 for slot in self.slots.values() if slot.reason) + len(event.troubles)
+        length_max = min(REASON_LENGTH_MAX, REASONS_LENGTH_MAX // max(told, 1))
         replicas = tuple(
             ReplicaReport(
                 replica=slot.replica,
                 deployment=slot.deployment,
                 generation=slot.generation,
                 state=slot.state,
-                reason=slot.reason,
-                restarts=max(slot.failures, event.restarts.get(slot.replica, 0)),
+                reason=(slot.reason or event.troubles.get(slot.replica, ""))[:length_max],
+                restarts=slot.failures + event.restarts.get(slot.replica, 0),
                 calls=event.calls.get(slot.replica, 0),
             )
             for slot in self.slots.values()

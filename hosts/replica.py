@@ -1,12 +1,13 @@
 """A running replica: the programs of a workload, its services, and the calls between them.
 
-The stateless components run as one composed program, with a fresh instance for each call; every
+The stateless components run as one composed program, whose instances `hosts.instances` keeps; every
 service is an actor. Imports are satisfied as `lattice.component.wiring` resolved them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,7 +18,9 @@ from anyio.abc import TaskStatus
 from hosts.actor import ServiceActor
 from hosts.engine.base import HostImport
 from hosts.gate import Gate
+from hosts.instances import Instances
 from hosts.invoker import CallContext, Invoker
+from hosts.programs import DroppableProgram
 from hosts.workload import Prepared
 from lattice.clock import Clock
 from lattice.component.types import Function
@@ -25,7 +28,7 @@ from lattice.component.wiring import COMPOSED, Connection
 from lattice.errors import DeadlineExceededError
 from lattice.model.ids import ReplicaId
 
-LogLine = Callable[[str, str], None]
+WriteLine = Callable[[str, str], None]
 """Takes (level, line) of a guest's output."""
 
 
@@ -39,7 +42,7 @@ class Replica:
         *,
         invoker: Invoker,
         clock: Clock,
-        log: LogLine,
+        log: WriteLine,
     ) -> None:
         self.id = replica
         self.deployment = str(prepared.deployment.name)
@@ -50,6 +53,7 @@ class Replica:
         self._invoker = invoker
         self._clock = clock
         self._world = replace(prepared.composed_world, log=log)
+        self._composed = self._instances(prepared.programs.get(COMPOSED))
         limits = prepared.composed_limits
         self._deadline_s = limits.deadline_s
         self._gate = Gate(f"replica {replica}", concurrency=limits.concurrency, queue=limits.queue)
@@ -75,6 +79,11 @@ class Replica:
         """Return how often services of this replica were started again."""
         return sum(actor.restarts for actor in self._actors.values())
 
+    @property
+    def trouble(self) -> str:
+        """Return what is wrong with services of this replica at the moment, "" when nothing is."""
+        return "; ".join(each.trouble for each in self._actors.values() if each.trouble)
+
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Keep the services alive until cancelled; "started" when all are ready for calls.
 
@@ -85,12 +94,16 @@ class Replica:
         async with anyio.create_task_group() as group:
             for service in self._prepared.start_order():
                 await group.start(self._actors[service].run)
-            await self._try_composed()
+            if self._composed is not None:
+                # What cannot be instantiated must not count as ready.
+                await self._composed.try_one()
+                group.start_soon(self._composed.run)
             task_status.started()
             await anyio.sleep_forever()
 
-    def lookup(self, interface: str, function: str) -> tuple[str, Function]:
-        """Return the exact name of an exposed interface, and the type of a function in it.
+    def lookup(self, interface: str, function: str) -> tuple[str, Function, str]:
+        """Return the exact name of an exposed interface, the type of a function in it, and the
+        fingerprint of that type.
 
         Raises:
             NotFoundError: it is not exposed; what is, is listed.
@@ -141,25 +154,34 @@ class Replica:
         actor = self._actors.get(program)
         if actor is not None:
             return await actor.call(interface, function, args, context)
-        now_s = self._clock.monotonic_s()
-        async with self._gate.entry(deadline_s=context.left_s(now_s)):
+        async with self._admission(context):
             left_s = min(context.left_s(self._clock.monotonic_s()), self._deadline_s)
-            instance = await self._prepared.programs[COMPOSED].instantiate(
-                self._imports(COMPOSED, lambda: context), self._world
-            )
-            try:
-                return await instance.call(interface, function, args, deadline_s=left_s)
-            finally:
-                instance.close()
+            assert self._composed is not None, "the composed program was called"
+            return await self._composed.call(interface, function, args, context, deadline_s=left_s)
 
-    async def _try_composed(self) -> None:
-        """Make one instance and drop it: what cannot be instantiated must not count as ready."""
-        if program := self._prepared.programs.get(COMPOSED):
-            context = CallContext(deadline_at_s=self._clock.monotonic_s() + self._deadline_s)
-            instance = await program.instantiate(
-                self._imports(COMPOSED, lambda: context), self._world
-            )
-            instance.close()
+    def _admission(self, context: CallContext) -> AbstractAsyncContextManager[None]:
+        """Return what holds a place for a call of the composed program while it runs.
+
+        One that comes from a service of this replica takes none: those who have the places may be
+        waiting for that very service, which has one such call at a time. A chain that comes back
+        through another deployment does wait for a place, like any caller; when all places wait
+        for each other in this way, their deadlines end it, and `HOPS_MAX` ends a longer chain.
+        """
+        if any(actor.id in context.holds for actor in self._actors.values()):
+            return nullcontext()
+        return self._gate.entry(deadline_s=context.left_s(self._clock.monotonic_s()))
+
+    def _instances(self, program: DroppableProgram | None) -> Instances | None:
+        """Return the keeper of the composed program's instances, None when there is none."""
+        if program is None:
+            return None
+        return Instances(
+            program,
+            self._prepared.composed_policy,
+            imports_for=partial(self._imports, COMPOSED),
+            world=self._world,
+            clock=self._clock,
+        )
 
     def _imports(
         self, program: str, context: Callable[[], CallContext]

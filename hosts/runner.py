@@ -99,6 +99,11 @@ class Runner:
         """Return how often services of each ready replica were started again."""
         return {i: r.replica.restarts for i, r in self._running.items() if r.replica is not None}
 
+    def troubles(self) -> dict[ReplicaId, str]:
+        """Return what is wrong with services of ready replicas at the moment."""
+        ready = {i: r.replica for i, r in self._running.items() if r.replica is not None}
+        return {i: replica.trouble for i, replica in ready.items() if replica.trouble}
+
     @property
     def in_flight(self) -> int:
         """Return how many calls run or wait on this host."""
@@ -147,6 +152,8 @@ class Runner:
                     await running.stop.wait()
             finally:
                 if running.replica is not None:
+                    if not running.stop.is_set():
+                        self._ready.remove(running.replica)  # it failed: no call must wait for it
                     with anyio.CancelScope(shield=True):
                         await self._retire(running.replica)
             group.cancel_scope.cancel()

@@ -14,15 +14,19 @@ from typing import TypeVar
 import anyio
 from anyio import to_thread
 
-from hosts.artifacts import Artifacts
+from hosts.artifacts import Artifacts, Hold
 from hosts.engine.base import Engine, Link, Part, Program, World
+from hosts.engine.pool import Policy
+from hosts.once import OncePerKey
+from hosts.programs import DroppableProgram, Programs
 from lattice.bus.base import Store
 from lattice.component.reader import read_component
 from lattice.component.resolution import COMPOSED, Resolution
+from lattice.component.resolution import Program as ProgramParts
 from lattice.component.types import ComponentType, Function
 from lattice.component.wiring import resolve
-from lattice.errors import IncompatibleError, NotFoundError
-from lattice.model.deployment import Deployment, Limits, Service
+from lattice.errors import IncompatibleError, LatticeError, NotFoundError, first_cause
+from lattice.model.deployment import Deployment, Instances, Limits, Service
 from lattice.model.ids import Digest
 from lattice.model.manifest import parse_deployment
 from lattice.model.wit import interface_key
@@ -44,11 +48,13 @@ class Prepared:
     deployment: Deployment
     generation: int
     resolution: Resolution
-    programs: Mapping[str, Program]  # by the name of the program
+    programs: Mapping[str, DroppableProgram]  # by the name of the program
     files: Mapping[str, Path]  # by the name in the manifest
+    hold: Hold  # keeps these files, and the parts of dropped programs, on the disk
 
-    def lookup(self, interface: str, function: str) -> tuple[str, Function]:
-        """Return the exact name of an exposed interface, and the type of a function in it.
+    def lookup(self, interface: str, function: str) -> tuple[str, Function, str]:
+        """Return the exact name of an exposed interface, the type of a function in it, and the
+        fingerprint of that type.
 
         Raises:
             NotFoundError: it is not exposed; what is, is listed.
@@ -57,7 +63,8 @@ class Prepared:
         for name, functions in self.resolution.exposed.items():
             if interface_key(name) == key and function in functions:
                 program = self.programs[self.resolution.exposed_by[name]]
-                return name, program.type.exports[name].functions[function]
+                found = program.type.exports[name].functions[function]
+                return name, found, functions[function]
         exposed = [
             f"{name}#{each}"
             for name, each_of in self.resolution.exposed.items()
@@ -106,6 +113,18 @@ class Prepared:
             queue=min(each.queue for each in limits),
         )
 
+    @property
+    def composed_policy(self) -> Policy:
+        """Return how instances of the composed components are kept: the strictest of them wins."""
+        wanted = [component.instances for component in self.deployment.components] or [Instances()]
+        return Policy(
+            mode="reuse" if all(each.mode == "reuse" for each in wanted) else "fresh",
+            invocations_max=min(each.invocations_max for each in wanted),
+            idle_s=min(each.idle_s for each in wanted),
+            ready=min(each.ready for each in wanted),
+            concurrency=self.composed_limits.concurrency,
+        )
+
     def start_order(self) -> tuple[str, ...]:
         """Return the services, those that others need first, else as in the manifest."""
         needs: dict[str, list[str]] = {}
@@ -132,12 +151,20 @@ class Prepared:
 class Workloads:
     """Prepares generations, each once, and keeps the last ones used."""
 
-    def __init__(self, *, control: Store, artifacts: Artifacts, engine: Engine) -> None:
+    def __init__(
+        self,
+        *,
+        control: Store,
+        artifacts: Artifacts,
+        engine: Engine,
+        programs: Programs | None = None,
+    ) -> None:
         self._control = control
         self._artifacts = artifacts
         self._engine = engine
+        self._programs = programs or Programs()
         self._prepared: dict[tuple[str, int], Prepared] = {}
-        self._locks: dict[tuple[str, int], anyio.Lock] = {}
+        self._once = OncePerKey[tuple[str, int]]()
 
     async def prepare(self, deployment: str, generation: int) -> Prepared:
         """Return a generation ready to run. Replicas that ask together share the work.
@@ -148,12 +175,11 @@ class Workloads:
             IncompatibleError: what it exposes is not what the record promises.
         """
         key = (deployment, generation)
-        async with self._locks.setdefault(key, anyio.Lock()):
+        async with self._once.turn(key):
             found = self._prepared.pop(key, None) or await self._prepare(deployment, generation)
             self._prepared[key] = found
         for old in tuple(self._prepared)[:-PREPARED_MAX]:
             del self._prepared[old]
-            self._locks.pop(old, None)
         return found
 
     async def _prepare(self, name: str, generation: int) -> Prepared:
@@ -165,19 +191,15 @@ class Workloads:
         record = decode_as(DeploymentRecord, entry.value)
         deployment = parse_deployment(record.manifest)
         images = {part.name: Digest(part.image) for part in deployment.parts}
+        sources = {file.name: Digest(file.source) for file in deployment.files}
+        hold = self._artifacts.hold((*images.values(), *sources.values()))
         bodies = await _gather(images, self._artifacts.get)
-        files = await _gather(
-            {file.name: Digest(file.source) for file in deployment.files}, self._artifacts.path
-        )
-        parts = {name: Part(name, images[name], body) for name, body in sorted(bodies.items())}
+        files = await _gather(sources, self._artifacts.path)
         types = await _gather(bodies, _read)
         resolution = resolve(deployment, types)
         _require_promised(record, resolution)
         programs = {
-            program.name: await self._engine.load(
-                [parts[part] for part in program.parts],
-                [Link(link.part, link.interface, link.to) for link in program.links],
-            )
+            program.name: await self._load(program, images, bodies)
             for program in resolution.programs
         }
         return Prepared(
@@ -186,7 +208,27 @@ class Workloads:
             resolution=resolution,
             programs=programs,
             files=files,
+            hold=hold,
         )
+
+    async def _load(
+        self, program: ProgramParts, images: Mapping[str, Digest], bodies: Mapping[str, bytes]
+    ) -> DroppableProgram:
+        """Return a program; when it left memory, its parts come from the disk again."""
+        own = {name: images[name] for name in program.parts}
+
+        async def load(bodies: Mapping[str, bytes] | None = None) -> Program:
+            if bodies is None:
+                bodies = await _gather(own, self._artifacts.get)
+            return await self._engine.load(
+                [Part(name, own[name], bodies[name]) for name in program.parts],
+                [
+                    Link(wire.part, wire.interface, wire.to, wire.to_interface)
+                    for wire in program.wires
+                ],
+            )
+
+        return self._programs.add(await load(bodies), load)
 
 
 def _require_promised(record: DeploymentRecord, resolution: Resolution) -> None:
@@ -210,13 +252,16 @@ async def _read(body: bytes) -> ComponentType:
 
 
 async def _gather(wanted: Mapping[str, S], get: Callable[[S], Awaitable[T]]) -> dict[str, T]:
-    """Return what `get` gives for each value, by name, side by side."""
+    """Return what `get` gives for each value, by name, side by side; the first error ends all."""
     found: dict[str, T] = {}
 
     async def one(name: str, value: S) -> None:
         found[name] = await get(value)
 
-    async with anyio.create_task_group() as group:
-        for name, value in wanted.items():
-            group.start_soon(one, name, value)
+    try:
+        async with anyio.create_task_group() as group:
+            for name, value in wanted.items():
+                group.start_soon(one, name, value)
+    except* LatticeError as failures:
+        raise first_cause(failures) from None
     return found

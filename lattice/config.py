@@ -287,7 +287,7 @@ def _faults(settings: Settings) -> Iterator[str]:
     if not 0 < len(settings.servers) <= SERVERS_MAX:
         yield f"{at('nats')}: found {len(settings.servers)} addresses, needs 1 to {SERVERS_MAX}"
     for url in settings.servers:
-        if fault := _url_fault(url):
+        if fault := url_fault(url):
             yield f"{at('nats')}: {fault}"
     if settings.creds and settings.nkey:
         yield f"{at('creds')} and {at('nkey')}: both given, one identity is used"
@@ -296,7 +296,8 @@ def _faults(settings: Settings) -> Iterator[str]:
         yield f"{at(given)}: needs {missing} with it"
 
 
-def _url_fault(url: str) -> str | None:
+def url_fault(url: str) -> str | None:
+    """Return why a text is no address of a NATS server, without the password in it, or None."""
     wanted = "needs the form nats://HOST:PORT"
     try:
         parts = urlsplit(url)

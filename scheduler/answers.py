@@ -14,6 +14,7 @@ from lattice.clock import Clock
 from lattice.errors import ConflictError, DecodeError, DeniedError, InvalidError, NoRouteError
 from lattice.model.host import Report
 from lattice.wire import codec
+from lattice.wire.requests import Listing, OneDeployment, ReplicaListing
 from lattice.wire.subjects import Names
 from scheduler import views
 from scheduler.reconciler import Acknowledge, Reconciler, Refuse, Reported
@@ -26,8 +27,8 @@ Verb = Callable[[Question], Awaitable[Mapping[str, object]]]
 Decide = Callable[[Reported], Acknowledge | Refuse | None]
 
 
-async def answer(packet: Packet, verbs: Mapping[str, Verb]) -> Packet:
-    """Return the reply to a request whose subject ends with its verb.
+async def answer(packet: Packet, verbs: Mapping[str, Verb]) -> bytes:
+    """Return the body of the reply to a request whose subject ends with its verb.
 
     Raises:
         InvalidError: there is no such verb, or the body is not a map.
@@ -40,34 +41,7 @@ async def answer(packet: Packet, verbs: Mapping[str, Verb]) -> Packet:
     question = codec.decode(packet.body, as_json=as_json) if packet.body else {}
     if not isinstance(question, dict):
         raise DecodeError(f"the body of {name} is a {type(question).__name__}, expected a map")
-    body = codec.encode({"ok": await verb(question)}, as_json=as_json)
-    headers = {codec.CONTENT_TYPE: codec.JSON_TYPE} if as_json else {}
-    return Packet(subject=packet.reply_to, body=body, headers=headers)
-
-
-def text_of(question: Question, field: str) -> str:
-    """Return a text that the question must have.
-
-    Raises:
-        InvalidError: it is missing or no text.
-    """
-    value = question.get(field)
-    if not isinstance(value, str) or not value:
-        found = "nothing" if value is None else repr(value)
-        raise InvalidError(f"{field}: expected a text, found {found}")
-    return value
-
-
-def number_of(question: Question, field: str) -> int | None:
-    """Return a whole number that the question may have.
-
-    Raises:
-        InvalidError: it is something else.
-    """
-    value = question.get(field)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
-        return value
-    raise InvalidError(f"{field}: expected a whole number, found {value!r}")
+    return codec.encode({"ok": await verb(question)}, as_json=as_json)
 
 
 class ReportAnswers:
@@ -79,7 +53,7 @@ class ReportAnswers:
         self._names = names
         self._decide = decide
 
-    async def handle(self, packet: Packet) -> Packet:
+    async def handle(self, packet: Packet) -> bytes:
         """Return the acknowledgement.
 
         Raises:
@@ -94,9 +68,7 @@ class ReportAnswers:
             raise DeniedError(f"a report of host {report.host} came on {packet.subject}")
         match self._decide(Reported(report=report)):
             case Acknowledge(ack=ack):
-                return Packet(
-                    subject=packet.reply_to, body=codec.encode({"ok": ack}, as_json=as_json)
-                )
+                return codec.encode({"ok": ack}, as_json=as_json)
             case Refuse(reason=reason, is_leading=True):
                 raise ConflictError(reason, host=report.host)
             case _:
@@ -106,14 +78,13 @@ class ReportAnswers:
 def lead_verbs(core: Reconciler, clock: Clock) -> Mapping[str, Verb]:
     """Return the verbs that only the active scheduler answers."""
 
-    async def hosts(_: Question) -> Mapping[str, object]:
-        return views.hosts(core, clock.monotonic_s())
+    async def hosts(question: Question) -> Mapping[str, object]:
+        return views.hosts(core, clock.monotonic_s(), codec.convert(question, Listing))
 
     async def replicas(question: Question) -> Mapping[str, object]:
-        has_name = question.get("deployment") is not None
-        return views.replicas(core, text_of(question, "deployment") if has_name else None)
+        return views.replicas(core, codec.convert(question, ReplicaListing))
 
     async def status(question: Question) -> Mapping[str, object]:
-        return views.status(core, text_of(question, "name"))
+        return views.status(core, codec.convert(question, OneDeployment).name)
 
     return {"hosts": hosts, "replicas": replicas, "status": status}

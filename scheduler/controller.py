@@ -18,11 +18,12 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from lattice.bus.base import Connection, Packet
 from lattice.clock import Clock, SystemClock
-from lattice.errors import LatticeError
+from lattice.errors import LatticeError, UnavailableError
 from lattice.wire.subjects import API_QUEUE, Names
 from scheduler import delivery, election, reconciler
 from scheduler.announcements import Announcements, Emit
 from scheduler.answers import ReportAnswers, answer, lead_verbs
+from scheduler.collecting import DropGenerations, DropInventory
 from scheduler.election import Election
 from scheduler.observer import Observer
 from scheduler.outbox import Outbox
@@ -30,6 +31,7 @@ from scheduler.profile import DEFAULT, Profile
 from scheduler.reconciler import Reconciler
 from scheduler.store import ControlStore
 from scheduler.submission import api_verbs
+from scheduler.sweeping import Sweeper
 
 REQUESTS_MAX = 32
 """Requests to the control bucket in flight: enough to hide its latency, few enough to leave others
@@ -40,6 +42,14 @@ REQUEST_S = 5.0
 
 PLAN_GAP_S = 0.05
 """Least time between two plans: changes that come together are planned together."""
+
+STORES_RETRY_S = 2.0
+"""Least time between two looks whether the stores are there, each four requests: it is looked when
+the lease could be neither read nor written."""
+
+SWEEP_S = 60.0
+"""Seconds between two looks for what nothing uses any more: it lasts for hours, and a look lists
+the keys of all generations."""
 
 SERVE_RETRY_S = 1.0
 """Wait before a subscription that failed is made again."""
@@ -92,9 +102,11 @@ class _Controller:
         self._election = Election(holder, incarnation, profile)
         self._outbox = Outbox(connection.events, self._names, identity=identity, clock=clock)
         self._observer = Observer(connection, self._observed, self._malformed)
+        self._sweeper = Sweeper(connection)
         self._term: _Term | None = None
         self._room = anyio.CapacityLimiter(REQUESTS_MAX)
         self._plan_wanted = anyio.Event()
+        self._stores_doubted = anyio.Event()
         self._group: TaskGroup
 
     async def run(self, task_status: TaskStatus[None]) -> None:
@@ -108,6 +120,8 @@ class _Controller:
                 await group.start(self._observer.hosts)
                 group.start_soon(self._ticks)
                 group.start_soon(self._plans)
+                group.start_soon(self._sweeps)
+                group.start_soon(self._stores)
                 task_status.started()
         finally:
             await self._step_down()
@@ -142,6 +156,8 @@ class _Controller:
                     answered = command
                 case Emit():
                     self._outbox.put(command)
+                case DropGenerations() | DropInventory():
+                    self._group.start_soon(self._sweeper.carry_out, command)
                 case _:
                     self._group.start_soon(self._deliver, term, command)
         if term.core.is_due and not isinstance(event, reconciler.Ticked):
@@ -198,6 +214,8 @@ class _Controller:
         outcome: election.Event = election.Failed(reason=f"no answer within {REQUEST_S:g} s")
         with anyio.move_on_after(REQUEST_S):
             outcome = await request()
+        if isinstance(outcome, election.Failed):
+            self._stores_doubted.set()
         self._elect(outcome)
 
     async def _deliver(self, term: _Term, command: delivery.Command) -> None:
@@ -211,11 +229,13 @@ class _Controller:
                         outcome = await self._store.read_target(command)
                     case delivery.WriteTarget():
                         outcome = await self._store.write_target(command)
+                    case delivery.DropTarget():
+                        outcome = await self._store.drop_target(command)
         if limit.cancelled_caught:
             match command:
                 case delivery.ReadTargets():
                     outcome = delivery.TargetsUnread()
-                case delivery.ReadTarget() | delivery.WriteTarget():
+                case delivery.ReadTarget() | delivery.WriteTarget() | delivery.DropTarget():
                     outcome = delivery.TargetUnknown(host=command.host, ticket=command.ticket)
         if self._term is term:
             self._decide(term, outcome)
@@ -237,12 +257,39 @@ class _Controller:
             if (term := self._term) is not None:
                 self._decide(term, reconciler.Ticked())
 
+    async def _stores(self) -> None:
+        """Create the stores again when they are gone: NATS may have lost its disk."""
+        ensure = self._connection.ensure_stores
+        if ensure is None:
+            return
+        while True:
+            await self._stores_doubted.wait()
+            try:
+                await ensure()
+            except UnavailableError as exc:
+                log.info("stores not looked at, trying again: %s", exc)
+            except LatticeError as exc:
+                log.warning("stores of the lattice cannot be made, trying again: %s", exc)
+            await anyio.sleep(STORES_RETRY_S)
+            self._stores_doubted = anyio.Event()
+
+    async def _sweeps(self) -> None:
+        while True:
+            await anyio.sleep(SWEEP_S)
+            if (term := self._term) is None:
+                continue
+            found = None
+            with anyio.move_on_after(REQUEST_S):
+                found = await self._sweeper.history()
+            if found is not None and self._term is term:
+                self._decide(term, found)
+
     # --- answers --------------------------------------------------------------------------
 
     async def _serve_api(self, *, task_status: TaskStatus[None]) -> None:
         verbs = api_verbs(self._store, self._connection.artifacts, self._outbox.put)
 
-        async def handle(packet: Packet) -> bytes | Packet:
+        async def handle(packet: Packet) -> bytes:
             return await answer(packet, verbs)
 
         is_started = False
@@ -264,7 +311,7 @@ class _Controller:
         reports = ReportAnswers(self._names, lambda event: self._decide(term, event))
         verbs = lead_verbs(term.core, self._clock)
 
-        async def handle(packet: Packet) -> bytes | Packet:
+        async def handle(packet: Packet) -> bytes:
             return await answer(packet, verbs)
 
         bus, names = self._connection.bus, self._names

@@ -14,6 +14,7 @@ from typing import Literal
 from lattice.model.host import Revision
 from lattice.model.ids import HostId
 from lattice.wire.messages import Target, TargetItem
+from scheduler.placement.model import NEEDS
 
 Items = tuple[TargetItem, ...]
 
@@ -66,7 +67,15 @@ class TargetUnknown:
     ticket: int
 
 
-Outcome = TargetsRead | TargetsUnread | TargetRead | TargetWritten | TargetUnknown
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetDropped:
+    """The document was removed."""
+
+    host: HostId
+    ticket: int
+
+
+Outcome = TargetsRead | TargetsUnread | TargetRead | TargetWritten | TargetDropped | TargetUnknown
 
 # --- commands ---------------------------------------------------------------------------------
 
@@ -95,7 +104,17 @@ class WriteTarget:
     epoch: int
 
 
-Command = ReadTargets | ReadTarget | WriteTarget
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropTarget:
+    """Remove one target, expected at revision `expect`, under the fence of the term `epoch`."""
+
+    host: HostId
+    ticket: int
+    expect: int
+    epoch: int
+
+
+Command = ReadTargets | ReadTarget | WriteTarget | DropTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +129,9 @@ class Changed:
 
 @dataclass(slots=True)
 class _Pending:
-    """`seal`: rewrite what stands; `read`: read, then seal; `write`: new items."""
+    """`seal`: rewrite what stands; `read`: read, then seal; `write`: new items; `drop`: remove."""
 
-    step: Literal["seal", "write", "read", "to-read"]
+    step: Literal["seal", "write", "read", "to-read", "drop"]
     ticket: int
     items: Items = ()
 
@@ -191,6 +210,19 @@ class Delivery:
             return ()
         return (self._write(host, "write", items, document.revision),)
 
+    def drop(self, host: HostId) -> tuple[Command, ...]:
+        """Return the removal of a document that lists nothing; none when it does or is busy."""
+        document = self._documents.get(host)
+        if not self.is_sealed or document is None or document.items or host in self._pending:
+            return ()
+        self._tickets += 1
+        self._pending[host] = _Pending("drop", self._tickets)
+        return (
+            DropTarget(
+                host=host, ticket=self._tickets, expect=document.revision, epoch=self._epoch
+            ),
+        )
+
     def handle(self, outcome: Outcome) -> tuple[tuple[Command, ...], Changed | None]:
         """Return what follows from the outcome of a command, and which document changed."""
         match outcome:
@@ -207,6 +239,11 @@ class Delivery:
             case TargetWritten(host=host, revision=revision):
                 if self._is_awaited(host, outcome.ticket):
                     return (), self._written(host, revision)
+                return (), None
+            case TargetDropped(host=host):
+                if self._is_awaited(host, outcome.ticket):
+                    del self._pending[host]
+                    self._documents.pop(host, None)
                 return (), None
             case TargetUnknown(host=host):
                 if self._is_awaited(host, outcome.ticket):
@@ -245,7 +282,12 @@ class Delivery:
         self._tickets += 1
         self._pending[host] = _Pending(step, self._tickets, items)
         target = Target(
-            host=host, epoch=self._epoch, incarnation=self._incarnation, items=list(items)
+            host=host,
+            epoch=self._epoch,
+            incarnation=self._incarnation,
+            # An empty target says nothing that a host could misunderstand.
+            needs=list(NEEDS) if items else [],
+            items=list(items),
         )
         return WriteTarget(
             host=host, ticket=self._tickets, target=target, expect=expect, epoch=self._epoch

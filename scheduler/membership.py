@@ -107,6 +107,11 @@ class Membership:
         member = self._members.get(host)
         return member.report if member is not None else None
 
+    def is_there(self, host: HostId) -> bool:
+        """Tell whether a host has an inventory, or reports without one."""
+        member = self._members.get(host)
+        return member is not None and (member.inventory is not None or member.state != "lost")
+
     def is_settled(self, now_s: float) -> bool:
         """Tell whether every host known at the take-over has reported or had the time to."""
         if now_s - self._began_s > self._profile.lost_after_s:

@@ -91,10 +91,13 @@ class Observer:
             await anyio.sleep(WATCH_RETRY_S)
 
     def _see(self, see: Callable[[Entry], None], entry: Entry) -> None:
+        """Take one entry in. A record that no reader expected must not end every scheduler in turn,
+        so what reading foreign values can raise is told as a fault of the record.
+        """
         try:
             see(entry)
-        except Exception:  # a record that crashes the reader must not end every scheduler in turn
-            log.exception("%s at revision %d cannot be taken in", entry.key, entry.revision)
+        except (LatticeError, ValueError, TypeError, LookupError, RecursionError) as exc:
+            self._complain(entry, f"{type(exc).__name__}: {exc}")
 
     def _desired_seen(self, entry: Entry) -> None:
         name = DeploymentName(entry.key.partition(".")[2])

@@ -18,8 +18,10 @@ from lattice.wire.messages import HeartbeatAck, TargetItem
 from scheduler import delivery
 from scheduler.announcements import Announcements, Emit
 from scheduler.backoff import FailureMemory
+from scheduler.collecting import Collector, DropGenerations, DropInventory, Found, HistoryRead
 from scheduler.delivery import Delivery
 from scheduler.generations import Assigned, Wanted, assigned_by_key, demands, giving_way
+from scheduler.lagging import Lags
 from scheduler.membership import Accepted, Ignored, Member, Membership, MembershipChanged, Refused
 from scheduler.placement.model import Candidate, Demand, Key, Plan, Unplaced
 from scheduler.placement.plan import plan
@@ -71,7 +73,9 @@ class Reported:
     report: Report
 
 
-Event = Ticked | LeaseExtended | DesiredRead | InventoryRead | Reported | delivery.Outcome
+Event = (
+    Ticked | LeaseExtended | DesiredRead | InventoryRead | Reported | HistoryRead | delivery.Outcome
+)
 
 # --- commands -------------------------------------------------------------------------------
 
@@ -92,7 +96,7 @@ class Refuse:
     is_leading: bool = True
 
 
-Command = Acknowledge | Refuse | Emit | delivery.Command
+Command = Acknowledge | Refuse | Emit | DropGenerations | DropInventory | delivery.Command
 
 
 class Reconciler:
@@ -108,6 +112,8 @@ class Reconciler:
         self.wanted: dict[DeploymentName, Wanted | None] = {}  # None: the record is malformed
         self.unplaced: Mapping[Key, Unplaced] = {}
         self.announcements = Announcements(epoch)
+        self._collector = Collector()
+        self._lags = Lags(profile.heartbeat_s)
         self._profile = profile
         self._lease_until_s = lease_until_s
         self._is_due = True  # something changed since the last plan
@@ -134,6 +140,8 @@ class Reconciler:
                 return self._changed(changes)
             case Reported():
                 return self._reported(now_s, event.report)
+            case HistoryRead():
+                return self._collect(now_s, event.generations)
             case _:
                 return self._delivered(event)
 
@@ -173,7 +181,8 @@ class Reconciler:
         commands: list[Command] = [*self.delivery.ensure(report.host)]
         required = self.delivery.revision(report.host)
         is_newer = report.adopted.sequence > required.sequence and required.sequence > 0
-        if report.adopted.incarnation == required.incarnation and is_newer:
+        is_ahead = report.adopted.incarnation == required.incarnation and is_newer
+        if is_ahead or self._lags.is_due(now_s, report, required):
             commands += self.delivery.reseal(report.host)
         if last is None or _states(last) != _states(report):
             self._is_due = True
@@ -279,10 +288,44 @@ class Reconciler:
             labels=inventory.labels,
             interfaces=inventory.interfaces,
             capacity=inventory.capacity,
+            features=inventory.features,
             state=member.state,
             is_cordoned=inventory.is_cordoned,
             is_frozen=self.delivery.is_busy(host) or host not in self.delivery.documents,
         )
+
+    def _collect(self, now_s: float, history: tuple[Key, ...]) -> tuple[Command, ...]:
+        """Remove what has been of no use for long enough; only a certain leader does."""
+        if now_s >= self._lease_until_s or not self.delivery.is_sealed:
+            return ()
+        members, documents = self.membership.members(), self.delivery.documents
+        garbage = self._collector.look(
+            now_s,
+            Found(
+                lost=frozenset(host for host, m in members.items() if m.state == "lost"),
+                idle=frozenset(
+                    host
+                    for host in documents
+                    if not self.membership.is_there(host) and not self.delivery.expected_items(host)
+                ),
+                history=history,
+                wanted={name: w.generation if w else None for name, w in self.wanted.items()},
+                assigned=frozenset(
+                    assigned_by_key(
+                        item for host in documents for item in self.delivery.expected_items(host)
+                    )
+                ),
+            ),
+        )
+        commands: list[Command] = [
+            DropInventory(host=host, boot=members[host].inventory.boot)
+            for host in garbage.inventories
+        ]
+        for host in garbage.targets:
+            commands += self.delivery.drop(host)
+        if garbage.generations:
+            commands.append(DropGenerations(generations=garbage.generations, epoch=self.epoch))
+        return tuple(commands)
 
     def _running(self, members: Mapping[HostId, Member]) -> Counter[Key]:
         """Return how many replicas run by report, of those that the targets list."""

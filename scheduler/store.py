@@ -128,6 +128,16 @@ class ControlStore:
             return delivery.TargetUnknown(host=asked.host, ticket=asked.ticket)
         return delivery.TargetWritten(host=asked.host, ticket=asked.ticket, revision=revision)
 
+    async def drop_target(self, asked: delivery.DropTarget) -> delivery.Outcome:
+        """Remove one target while the term stands."""
+        write = Write(key=target(asked.host), value=None, expect=asked.expect)
+        try:
+            await self._store.put_many((write,), fence=Fence(TERM, asked.epoch))
+        except LatticeError as exc:
+            log.warning("target of %s not removed, reading it again: %s", asked.host, exc)
+            return delivery.TargetUnknown(host=asked.host, ticket=asked.ticket)
+        return delivery.TargetDropped(host=asked.host, ticket=asked.ticket)
+
     # --- deployments ----------------------------------------------------------------------
 
     async def deployment(self, name: DeploymentName) -> Standing | None:

@@ -20,14 +20,15 @@ from lattice.errors import (
 from lattice.model.deployment import Deployment
 from lattice.model.ids import DeploymentName
 from lattice.model.manifest import parse_deployment, to_document
+from lattice.wire import codec
 from lattice.wire.messages import DeploymentRecord
+from lattice.wire.requests import DeleteDeployment, Listing, OneDeployment, PutDeployment
 from scheduler.announcements import Emit, deployment_applied, deployment_deleted
-from scheduler.answers import Question, Verb, number_of, text_of
+from scheduler.answers import Question, Verb
 from scheduler.checking import Checked, Checker
+from scheduler.collecting import HISTORY_MAX
+from scheduler.paging import page
 from scheduler.store import ControlStore, Standing
-
-HISTORY_MAX = 20
-"""Generations of one deployment that are kept: enough to go back, far from filling the bucket."""
 
 GENERATION_TRIES_MAX = 5
 """Numbers that are tried when others submit the same deployment at the same time."""
@@ -58,12 +59,9 @@ class _Desk:
 
         A change of nothing but `replicas` keeps the generation: what runs goes on running.
         """
-        manifest = question.get("manifest")
-        if not isinstance(manifest, Mapping):
-            raise InvalidError(f"manifest: expected a map, found {type(manifest).__name__}")
-        deployment = parse_deployment(manifest)
-        by = question.get("submitted_by") or ""
-        expect = number_of(question, "expect")
+        asked = codec.convert(question, PutDeployment)
+        deployment = parse_deployment(asked.manifest)
+        by, expect = asked.submitted_by, asked.expect
         standing = await self._store.deployment(deployment.name)
         revision = standing.revision if standing else 0
         if expect is not None and expect != revision:
@@ -80,9 +78,9 @@ class _Desk:
             before is not None and replace(before, replicas=deployment.replicas) == deployment
         )
         if standing and standing.record and is_scaled:
-            record = _record(checked, standing.record.generation, str(by))
+            record = _record(checked, standing.record.generation, by)
         else:
-            record = await self._new_generation(checked, standing, str(by))
+            record = await self._new_generation(checked, standing, by)
         revision = await self._store.put_deployment(record, expect=revision)
         self._announce(
             deployment_applied(record.name, record.generation, deployment.replicas, revision)
@@ -91,7 +89,7 @@ class _Desk:
 
     async def get(self, question: Question) -> Mapping[str, object]:
         """Return a deployment's record."""
-        name = DeploymentName(text_of(question, "name"))
+        name = DeploymentName(codec.convert(question, OneDeployment).name)
         standing = await self._store.deployment(name)
         if standing is None:
             raise NotFoundError(f"there is no deployment {name}", name=name)
@@ -102,15 +100,21 @@ class _Desk:
             )
         return {"record": standing.record, "revision": standing.revision}
 
-    async def show(self, _: Question) -> Mapping[str, object]:
-        """Return every deployment in short, by name."""
-        return {"deployments": [_summary(each) for each in await self._store.deployments()]}
+    async def show(self, question: Question) -> Mapping[str, object]:
+        """Return a page of the deployments in short, by name."""
+        asked = codec.convert(question, Listing)
+        found = page(
+            ((each.name, _summary(each)) for each in await self._store.deployments()),
+            after=asked.after,
+            limit=asked.limit,
+        )
+        return found.body(deployments=[summary for _, summary in found.entries])
 
     async def delete(self, question: Question) -> Mapping[str, object]:
         """Remove a deployment; its replicas are withdrawn."""
-        name = DeploymentName(text_of(question, "name"))
-        expect = number_of(question, "expect")
-        revision = await self._store.delete_deployment(name, expect=expect)
+        asked = codec.convert(question, DeleteDeployment)
+        name = DeploymentName(asked.name)
+        revision = await self._store.delete_deployment(name, expect=asked.expect)
         self._announce(deployment_deleted(name, revision))
         return {"name": name, "revision": revision}
 

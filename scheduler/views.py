@@ -12,8 +12,10 @@ from lattice.errors import NotFoundError
 from lattice.model.host import ReplicaReport
 from lattice.model.ids import DeploymentName, HostId, host_short, replica_id
 from lattice.wire.messages import TargetItem
+from lattice.wire.requests import Listing, ReplicaListing
 from scheduler.generations import Wanted
 from scheduler.membership import Member
+from scheduler.paging import page
 from scheduler.reconciler import FAILURES_MIN, Reconciler
 
 Map = dict[str, object]
@@ -21,15 +23,21 @@ Map = dict[str, object]
 DeploymentState = Literal["ready", "progressing", "degraded", "failed"]
 
 
-def hosts(core: Reconciler, now_s: float) -> Map:
-    """Return every host with an inventory, by name, then id."""
+def hosts(core: Reconciler, now_s: float, asked: Listing) -> Map:
+    """Return a page of the hosts with an inventory, by name, then id."""
     members = core.membership.members()
     listed = [_host(core, now_s, host, member) for host, member in members.items()]
-    return {"hosts": sorted(listed, key=lambda view: (str(view["name"]), str(view["id"])))}
+    found = page(
+        ((f"{view['name']}\0{view['id']}", view) for view in listed),
+        after=asked.after,
+        limit=asked.limit,
+    )
+    return found.body(hosts=[view for _, view in found.entries])
 
 
-def replicas(core: Reconciler, deployment: str | None) -> Map:
-    """Return the assigned replicas as their hosts report them, and what is unplaced."""
+def replicas(core: Reconciler, asked: ReplicaListing) -> Map:
+    """Return a page of the replicas as their hosts report them, then of what is unplaced."""
+    deployment = asked.deployment
     members = core.membership.members()
     listed: list[Map] = []
     for host, document in core.delivery.documents.items():
@@ -37,7 +45,7 @@ def replicas(core: Reconciler, deployment: str | None) -> Map:
         for item in document.items:
             if deployment is None or item.deployment == deployment:
                 listed += _replica_views(host, item, members.get(host), reports)
-    unplaced = [
+    unplaced: list[Map] = [
         {
             "deployment": entry.deployment,
             "generation": entry.generation,
@@ -47,8 +55,15 @@ def replicas(core: Reconciler, deployment: str | None) -> Map:
         for entry in core.unplaced.values()
         if deployment is None or entry.deployment == deployment
     ]
-    listed.sort(key=lambda view: str(view["replica"]))
-    return {"replicas": listed, "unplaced": unplaced}
+    placed_entries = [(f"placed {view['replica']}", view) for view in listed]
+    unplaced_entries = [
+        (f"unplaced {view['deployment']}/{view['generation']}", view) for view in unplaced
+    ]
+    found = page([*placed_entries, *unplaced_entries], after=asked.after, limit=asked.limit)
+    return found.body(
+        replicas=[view for place, view in found.entries if place.startswith("placed ")],
+        unplaced=[view for place, view in found.entries if place.startswith("unplaced ")],
+    )
 
 
 def status(core: Reconciler, name: str) -> Map:

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 def create_engine(cache_directory: Path) -> Engine:
-    """Return the engine of this release; compiled code is kept in `cache_directory` (0700)."""
+    """Return the engine of this release; compiled code is kept in `cache_directory` (0700).
+
+    It compiles in child processes only: wasmtime's validator can be brought to abort its process.
+    """
     from hosts.engine.wasmtime_engine import WasmtimeEngine
 
-    return WasmtimeEngine(cache_directory)
+    return WasmtimeEngine(cache_directory, in_process_bytes_max=0)

@@ -25,6 +25,22 @@ A `LatticeError` that it raises ends the guest's call with that error (see `Inst
 
 
 @dataclass(frozen=True, slots=True)
+class Direct:
+    """Satisfies an imported interface by functions that answer at once, by their WIT names.
+
+    They get the arguments and return the result value, like a `HostImport`, but are called on the
+    guest's stack: they must be quick, and neither block nor await nor call a guest. What they raise
+    ends the guest's call with that error.
+    """
+
+    functions: Mapping[str, Callable[..., Any]]
+
+
+Import = HostImport | Direct
+"""What satisfies an imported interface."""
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """One component of a composition, by name."""
 
@@ -35,11 +51,27 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Inside a composition, `part`'s import `interface` is satisfied by the part `to`."""
+    """Inside a composition, `part`'s import `interface` is satisfied by the part `to`.
+
+    The part exports it under the name `to_interface`, or the same when that is empty. With a
+    `function`, only that function at the importing part's root (`interface` is `""`) is meant; the
+    export is then the function `to_function`, or of the same name when that is empty.
+    """
 
     part: str
     interface: str
     to: str
+    to_interface: str = ""
+    function: str = ""
+    to_function: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory of this machine that a guest may use, with all below it."""
+
+    path: Path
+    is_writable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +82,8 @@ class World:
     args: tuple[str, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict[str, Path])
     # files: name -> a file on this machine, seen read-only as /files/<name>
+    directories: Mapping[str, Directory] = field(default_factory=dict[str, Directory])
+    # directories: absolute path as the guest sees it -> what it sees there
     config: Mapping[str, str] = field(default_factory=dict[str, str])
     memory_bytes_max: int = 256 * 1024 * 1024
     log: Callable[[str, str], None] = lambda _level, _line: None  # (level, one line of output)
@@ -93,7 +127,12 @@ class Program(Protocol):
         """Return what remains imported and what is exported after composition."""
         ...
 
-    async def instantiate(self, imports: Mapping[str, HostImport], world: World) -> Instance:
+    @property
+    def footprint_bytes(self) -> int:
+        """Return what the program holds in memory, roughly and rather too much."""
+        ...
+
+    async def instantiate(self, imports: Mapping[str, Import], world: World) -> Instance:
         """Return a new instance. `imports` is keyed by the interface names of `type.imports`.
 
         Raises:

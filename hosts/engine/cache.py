@@ -14,19 +14,22 @@ import hmac
 import logging
 import os
 import platform
-import secrets
-import stat
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import metadata
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wasmtime import Engine as WasmtimeCore
 from wasmtime import WasmtimeError
 from wasmtime.component import Component
 
+from hosts.engine.private import NEW_PREFIX, make_private, read_key, write_whole
 from lattice.errors import InvalidError
+
+if TYPE_CHECKING:
+    from hosts.engine.compiling import Compiler
 
 try:
     import fcntl
@@ -38,9 +41,13 @@ logger = logging.getLogger(__name__)
 CACHE_BYTES_MAX = 4 * 1024**3
 """Size of all cached code, above which the least recently used goes: about 120 Python guests."""
 
-KEY_BYTES = 32
-KEY_FILE = "key"
+IN_PROCESS_BYTES_MAX = 256 * 1024
+"""Size up to which a component compiles in this process: at most 0.12 s on two cores, where a child
+takes 0.16 s to start; all of them together leave some 10 MB of compiler behind."""
+
 LOCK_FILE = "lock"
+NEW_S_MAX = 3600.0
+"""Age from which a file that was never finished is rubbish: writing one takes a second."""
 CODE_SUFFIX = ".cwasm"
 SEAL_SUFFIX = ".seal"
 
@@ -55,8 +62,10 @@ class CodeCache:
         *,
         flags: str,
         bytes_max: int = CACHE_BYTES_MAX,
+        compiler: Compiler | None = None,
+        in_process_bytes_max: int = IN_PROCESS_BYTES_MAX,
     ) -> None:
-        """Open or make the directory.
+        """Open or make the directory; `compiler` takes what is too large for this process.
 
         Raises:
             InvalidError: the directory cannot be made, or belongs to somebody else.
@@ -64,41 +73,71 @@ class CodeCache:
         self._core = core
         self._directory = directory
         self._bytes_max = bytes_max
+        self._compiler = compiler
+        self._in_process_bytes_max = in_process_bytes_max
+        self._lock = directory / f"{LOCK_FILE}-{hashlib.sha256(flags.encode()).hexdigest()[:16]}"
         version = metadata.version("wasmtime")
         self._build = f"{version};{flags};{platform.machine()};{_cpu_features()}"
-        _make_private(directory)
-        self._key = _read_key(directory / KEY_FILE)
+        make_private(directory)
+        self._key = read_key(directory)
 
     def load(self, body: bytes, *, name: str) -> Component:
         """Return the compiled component; `name` is for messages. Blocks while compiling.
 
         Raises:
-            InvalidError: the bytes are no valid component.
+            InvalidError: the bytes are no valid component, or the compiler failed at them.
         """
-        code = self._directory / (self._name_of(body) + CODE_SUFFIX)
-        started = time.monotonic()
-        component = self._cached(code)
+        component = self.find(body, name=name)
         if component is not None:
-            logger.debug("%s: taken from the cache in %.3f s", name, time.monotonic() - started)
             return component
+        code = self._path_of(body)
         with self._only_compiler():
             # Another process of this machine may have compiled it while this one waited.
             return self._cached(code) or self._compile(code, body, name)
 
+    def find(self, body: bytes, *, name: str) -> Component | None:
+        """Return the compiled component if the cache has it."""
+        started = time.monotonic()
+        component = self._cached(self._path_of(body))
+        if component is not None:
+            logger.debug("%s: taken from the cache in %.3f s", name, time.monotonic() - started)
+        return component
+
+    def compile(self, body: bytes, *, name: str) -> bool:
+        """Compile in this process, and return whether the cache could take the code.
+
+        Raises:
+            InvalidError: the bytes are no valid component.
+        """
+        return self._store(self._path_of(body), bytes(self._compiled(body, name).serialize()))
+
+    def remove(self, body: bytes) -> None:
+        """Forget the code of a component; code that is in use stays in memory."""
+        code = self._path_of(body)
+        _remove(code.with_suffix(SEAL_SUFFIX), code)
+
     def _compile(self, code: Path, body: bytes, name: str) -> Component:
         started = time.monotonic()
         logger.info("%s: compiling %.1f MB", name, len(body) / 1e6)
+        component = None
+        if self._compiler is not None and len(body) > self._in_process_bytes_max:
+            # Code that the cache could not take is lost with its process.
+            component = self._cached(code) if self._compiler.run(body, name=name) else None
+        if component is None:
+            component = self._compiled(body, name)
+            self._store(code, bytes(component.serialize()))
+        logger.info("%s: compiled in %.1f s", name, time.monotonic() - started)
+        return component
+
+    def _compiled(self, body: bytes, name: str) -> Component:
         try:
-            component = Component(self._core, body)
+            return Component(self._core, body)
         except WasmtimeError as error:
             raise InvalidError(f"{name} is no valid component: {error}") from None
-        logger.info("%s: compiled in %.1f s", name, time.monotonic() - started)
-        self._store(code, bytes(component.serialize()))
-        return component
 
     @contextlib.contextmanager
     def _only_compiler(self) -> Iterator[None]:
-        """Hold the lock of the directory: compiling uses all cores, and the second may be spared.
+        """Hold the lock of these flags: compiling uses all cores, and the second may be spared.
 
         The system releases it when a process dies. Without locks (Windows, some network file
         systems) two processes may compile the same component, which only costs time.
@@ -107,7 +146,7 @@ class CodeCache:
             yield
             return
         try:
-            descriptor = os.open(self._directory / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
+            descriptor = os.open(self._lock, os.O_CREAT | os.O_RDWR, 0o600)
         except OSError:  # the directory vanished or is full; storing will tell
             yield
             return
@@ -122,19 +161,30 @@ class CodeCache:
         digest = hashlib.sha256(body).hexdigest()
         return hashlib.sha256(f"{digest};{self._build}".encode()).hexdigest()
 
-    def _seal(self, code: Path, content: bytes) -> bytes:
+    def _path_of(self, body: bytes) -> Path:
+        return self._directory / (self._name_of(body) + CODE_SUFFIX)
+
+    def _seal(self, code: Path, content: bytes | mmap) -> bytes:
         seal = hmac.new(self._key, code.name.encode() + b"\0", hashlib.sha256)
         seal.update(content)
         return seal.hexdigest().encode()
 
+    def _seal_of(self, code: Path) -> bytes:
+        """Return the seal that the content of a file should have; reads it without a copy."""
+        with code.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                return self._seal(code, b"")
+            with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                return self._seal(code, content)
+
     def _cached(self, code: Path) -> Component | None:
         """Return the component in a file that this cache wrote and nobody changed since."""
         try:
-            content = code.read_bytes()
             seal = code.with_suffix(SEAL_SUFFIX).read_bytes()
+            is_ours = hmac.compare_digest(seal, self._seal_of(code))
         except OSError:
             return None
-        if not hmac.compare_digest(seal, self._seal(code, content)):
+        if not is_ours:
             logger.warning("%s does not match its seal: compiling again", code)
             return None
         try:
@@ -147,79 +197,44 @@ class CodeCache:
             return None
         return component
 
-    def _store(self, code: Path, content: bytes) -> None:
+    def _store(self, code: Path, content: bytes) -> bool:
+        """Write code and its seal; return whether that was possible."""
         try:
-            _write_whole(code, content)
-            _write_whole(code.with_suffix(SEAL_SUFFIX), self._seal(code, content))
-            self._evict(code)
+            write_whole(code, content)
+            write_whole(code.with_suffix(SEAL_SUFFIX), self._seal(code, content))
         except OSError as error:  # a full disk must not keep a workload from running
             logger.warning("cannot cache compiled code in %s: %s", self._directory, error)
+            return False
+        self._evict(code)
+        return True
 
     def _evict(self, newest: Path) -> None:
         """Remove the least recently used code above the size bound, never the newest."""
-        files = [(path.stat(), path) for path in self._directory.glob(f"*{CODE_SUFFIX}")]
+        for status, path in self._files(f"{NEW_PREFIX}*"):
+            if time.time() - status.st_mtime > NEW_S_MAX:
+                _remove(path)  # a compiler was ended while it wrote
+        files = self._files(f"*{CODE_SUFFIX}")
         excess = sum(status.st_size for status, _ in files) - self._bytes_max
         for status, path in sorted(files, key=lambda file: file[0].st_mtime_ns):
             if excess <= 0:
                 return
             if path != newest:
-                _remove((path.with_suffix(SEAL_SUFFIX), path))
+                _remove(path.with_suffix(SEAL_SUFFIX), path)
                 excess -= status.st_size
 
-
-def _remove(paths: Sequence[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
-
-
-def _make_private(directory: Path) -> None:
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.stat()
-        if hasattr(os, "getuid") and status.st_uid != os.getuid():
-            raise InvalidError(
-                f"the code cache {directory} belongs to user {status.st_uid}: choose another"
-            )
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            directory.chmod(0o700)
-            # Others may have read the key while the directory was open: what it sealed is void.
-            (directory / KEY_FILE).unlink(missing_ok=True)
-    except OSError as error:
-        raise InvalidError(f"cannot make the code cache {directory}: {error}") from None
+    def _files(self, pattern: str) -> list[tuple[os.stat_result, Path]]:
+        """Return files with their status; other processes may remove them at any time."""
+        found: list[tuple[os.stat_result, Path]] = []
+        for path in self._directory.glob(pattern):
+            with contextlib.suppress(FileNotFoundError):
+                found.append((path.stat(), path))
+        return found
 
 
-def _read_key(path: Path) -> bytes:
-    """Return the key of the cache, made when there is none; of two processes one key wins."""
-    try:
-        if not _is_usable_key(path):
+def _remove(*paths: Path) -> None:
+    with contextlib.suppress(OSError):
+        for path in paths:
             path.unlink(missing_ok=True)
-            made = _write_temporary(path, secrets.token_bytes(KEY_BYTES))
-            with contextlib.suppress(FileExistsError):  # another process was quicker
-                path.hardlink_to(made)
-            made.unlink()
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidError(f"cannot make the key of the code cache {path}: {error}") from None
-
-
-def _is_usable_key(path: Path) -> bool:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return False
-    return status.st_size == KEY_BYTES and not stat.S_IMODE(status.st_mode) & 0o077
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or nothing."""
-    _write_temporary(path, content).replace(path)
-
-
-def _write_temporary(path: Path, content: bytes) -> Path:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    return Path(name)
 
 
 def _cpu_features() -> str:

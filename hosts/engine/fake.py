@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import anyio
 
 from hosts.engine import standard
-from hosts.engine.base import HostImport, Link, Part, World
+from hosts.engine.base import Direct, Import, Link, Part, World
 from hosts.engine.compose import compose
 from hosts.engine.hostfn import Imported
 from hosts.engine.linking import bind_imports
@@ -32,6 +32,9 @@ from lattice.errors import (
     NotFoundError,
 )
 from lattice.model.wit import interface_key
+
+FAKE_PROGRAM_BYTES = 64 * 1024
+"""What a fake program says to hold in memory: as much as a small real one."""
 
 FakeFunction: TypeAlias = Callable[..., Any]
 """Called with the `FakeGuest` and the arguments; returns the result or an awaitable of it.
@@ -102,7 +105,12 @@ class FakeProgram:
         """Return what remains imported and what is exported after composition."""
         return self._composed
 
-    async def instantiate(self, imports: Mapping[str, HostImport], world: World) -> FakeInstance:
+    @property
+    def footprint_bytes(self) -> int:
+        """Return a size: a fake program holds next to nothing."""
+        return FAKE_PROGRAM_BYTES
+
+    async def instantiate(self, imports: Mapping[str, Import], world: World) -> FakeInstance:
         """Return a new instance; see `hosts.engine.base.Program.instantiate`."""
         bound = bind_imports(self._composed, imports)
         own = {
@@ -142,7 +150,7 @@ class FakeInstance:
     def __init__(
         self,
         program: FakeProgram,
-        imports: Mapping[str, HostImport],
+        imports: Mapping[str, Import],
         bound: Mapping[tuple[str, str], Imported],
         world: World,
     ) -> None:
@@ -243,7 +251,11 @@ class FakeInstance:
         if imported.own is not None:
             return imported.own(self._world, args)
         imported.codec.lower_args(args)
-        result = await self._imports[imported.interface](imported.interface, function, args)
+        host = self._imports[imported.interface]
+        if isinstance(host, Direct):
+            result = host.functions[function](*args)
+        else:
+            result = await host(imported.interface, function, args)
         try:
             imported.codec.lower_result(result)
         except InvalidError as error:

@@ -13,6 +13,7 @@ import time
 import anyio
 
 from hosts.engine import ffi
+from hosts.engine.base import Direct
 from hosts.engine.hostfn import Guest, HostFunctions
 from hosts.engine.turns import TICK_S, Ticker, Turns
 from lattice.errors import (
@@ -33,18 +34,15 @@ EPOCHS_LATER = 1
 
 
 class Call:
-    """One asynchronous call in the C API: its future, and the slot for its error."""
+    """One asynchronous call in the C API at a time: its future, and the slot for its error."""
 
-    __slots__ = ("_error", "future")
+    __slots__ = ("error", "error_out", "future")
 
     def __init__(self) -> None:
-        self._error = ctypes.c_void_p()
+        self.error = ctypes.c_void_p()
+        """The error that ended the call, None in it if there is none; see `take_error`."""
+        self.error_out = ctypes.addressof(self.error)
         self.future: int | None = None
-
-    @property
-    def error_out(self) -> int:
-        """Return the address of the slot for the error."""
-        return ctypes.addressof(self._error)
 
     def drop(self) -> None:
         """Delete the future, finished or not. Idempotent."""
@@ -54,7 +52,7 @@ class Call:
 
     def take_error(self) -> tuple[str, int | None] | None:
         """Return message and exit status of the error that ended the call; None if it succeeded."""
-        error, self._error.value = self._error.value, None
+        error, self.error.value = self.error.value, None
         return ffi.take_error(error) if error else None
 
 
@@ -62,34 +60,34 @@ class Fibers:
     """Polls the guests of one engine, on one event loop."""
 
     def __init__(self, functions: HostFunctions, ticker: Ticker) -> None:
-        self._functions = functions
-        self._ticker = ticker
-        self._turns = Turns()
+        self.functions = functions
+        self.ticker = ticker
+        self.turns = Turns()
 
-    async def run(self, guest: Guest, call: Call, *, deadline_s: float, what: str) -> None:
+    async def finish(
+        self, guest: Guest, call: Call, has_begun: bool, *, deadline_s: float, what: str
+    ) -> None:
         """Return when the call is over, whether it succeeded or trapped (`Call.take_error`).
 
-        Whatever is raised, cancellation included, leaves the future dropped and the guest's store
-        unfit for use.
+        `has_begun` says that it was polled already. Whatever is raised, cancellation included,
+        leaves the guest's store unfit for use; the future is the caller's to drop.
 
         Raises:
             DeadlineExceededError: the call was not over within `deadline_s`.
             Exception: what a host function raised, as it is.
         """
-        try:
-            must_wait = self._turns.is_spent
-            if not must_wait and self._poll(guest, call):
+        if not has_begun and not self.turns.is_spent:
+            if self._poll(guest, call):
                 return
-            with anyio.CancelScope(deadline=anyio.current_time() + deadline_s) as scope:
-                if must_wait:
-                    await self._turns.wait(is_woken=True)
-                    if self._poll(guest, call):
-                        return
-                await self._resume(guest, call)
-            if scope.cancelled_caught:
-                raise DeadlineExceededError(f"{what} did not return within {deadline_s:g} s")
-        finally:
-            call.drop()
+            has_begun = True
+        with anyio.CancelScope(deadline=anyio.current_time() + deadline_s) as scope:
+            if not has_begun:
+                await self.turns.wait(is_woken=True)
+                if self._poll(guest, call):
+                    return
+            await self._resume(guest, call)
+        if scope.cancelled_caught:
+            raise DeadlineExceededError(f"{what} did not return within {deadline_s:g} s")
 
     async def _resume(self, guest: Guest, call: Call) -> None:
         """Carry the guest on until its call is over."""
@@ -99,10 +97,10 @@ class Fibers:
                 raise failure
             if guest.pending is not None:
                 await _carry_out(guest)
-                if self._turns.is_spent:
-                    await self._turns.wait(is_woken=True)
+                if self.turns.is_spent:
+                    await self.turns.wait(is_woken=True)
             else:
-                await self._turns.wait(is_woken=False)
+                await self.turns.wait(is_woken=False)
             if self._poll(guest, call):
                 return
 
@@ -110,18 +108,18 @@ class Fibers:
         """Run the guest until it is over (True), suspends, or has used up its turn."""
         started = time.perf_counter()
         while True:
-            self._ticker.enter()
-            self._functions.current = guest
+            self.ticker.enter()
+            self.functions.current = guest
             try:
                 is_over = bool(ffi.call_future_poll(call.future))
             finally:
-                self._functions.current = None
-                self._ticker.leave()
+                self.functions.current = None
+                self.ticker.leave()
             if is_over or guest.pending is not None or guest.failure is not None:
                 return is_over and guest.failure is None
             # It yielded. Epochs also pass while a guest is suspended: it is not charged for those.
             if time.perf_counter() - started >= TICK_S / 2:
-                self._turns.spend()
+                self.turns.spend()
                 return False
 
 
@@ -130,9 +128,9 @@ async def _carry_out(guest: Guest) -> None:
     pending = guest.pending
     assert pending is not None, "the guest waits for a host function"
     imported = pending.imported
-    result = await guest.imports[imported.interface](
-        imported.interface, imported.function, pending.args
-    )
+    provider = guest.imports[imported.interface]
+    assert not isinstance(provider, Direct), "a direct import answers at once"
+    result = await provider(imported.interface, imported.function, pending.args)
     try:
         pending.complete(imported.codec.lower_result(result))
     except InvalidError as error:

@@ -144,7 +144,7 @@ def _string(value: Any, keep: Keep) -> bytes:
     if not isinstance(value, str):
         raise UnfitValueError(f"expected string, found {shown(value)}")
     try:
-        encoded = value.encode()
+        encoded = str.encode(value)  # not what a subclass may return
     except UnicodeEncodeError as error:  # would abort the process
         raise UnfitValueError(f"string has a surrogate at {error.start}") from None
     keep.append(encoded)

@@ -13,6 +13,7 @@ from struct import Struct
 from typing import Any, TypeAlias
 
 from hosts.engine.ffi import RECORD_ENTRY_SIZE, VAL_SIZE
+from hosts.engine.frames import FRAME, decode_frame
 from hosts.engine.layout import (
     BOOL,
     CHAR,
@@ -111,6 +112,8 @@ def _primitive(name: str) -> Lift:
         return _scalar(BOOL, "?")
     if name == "string":
         return _string
+    if name == FRAME.name:
+        return _frame
     if name == "char":
         code = _scalar(CHAR, "I")
         return lambda block, at: chr(code(block, at))
@@ -127,6 +130,13 @@ def _span(kind: int, block: bytes, at: int, size: int) -> tuple[int, bytes]:
     if found != kind:
         raise _unlike(kind, found)
     return count, string_at(address, count * size) if count else b""
+
+
+def _frame(block: bytes, at: int) -> bytes:
+    kind, size, address = SPAN.unpack_from(block, at)
+    if kind != STRING:
+        raise _unlike(STRING, kind)
+    return decode_frame(string_at(address, size))
 
 
 def _string(block: bytes, at: int) -> str:

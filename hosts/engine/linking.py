@@ -28,8 +28,11 @@ class Linker:
         functions: HostFunctions,
         component: ComponentType,
         provided: Collection[str],
+        direct: Collection[str] = (),
     ) -> None:
         """Bind every import of `component` to the host's interfaces or the engine's own.
+
+        `direct` are those of `provided` that a `Direct` import satisfies.
 
         Raises:
             InvalidError: imports that nobody satisfies, or that no host function can; all listed.
@@ -37,7 +40,7 @@ class Linker:
         self.needs_wasi = any(
             standard.is_wasi(name) and name not in provided for name in component.imports
         )
-        bound = bind_imports(component, provided)
+        bound = bind_imports(component, provided, direct)
         self._functions = functions
         self._numbers: list[int] = []
         self.pointer: int = ffi.linker_new(engine)
@@ -82,18 +85,20 @@ class Linker:
 
     def _add_functions(self, instance: int, imported: list[Imported]) -> None:
         for each in imported:
-            number = self._functions.add(each)
+            number, callback = self._functions.add(each)
             self._numbers.append(number)
             name = each.function.encode()
-            callback = self._functions.callback
-            _check(
-                ffi.linker_instance_add_func_async(
-                    instance, name, len(name), callback, number, None
-                )
+            add = (
+                ffi.linker_instance_add_func
+                if each.answers_at_once
+                else ffi.linker_instance_add_func_async
             )
+            _check(add(instance, name, len(name), callback, None, None))
 
 
-def bind_imports(component: ComponentType, provided: Collection[str]) -> dict[str, list[Imported]]:
+def bind_imports(
+    component: ComponentType, provided: Collection[str], direct: Collection[str] = ()
+) -> dict[str, list[Imported]]:
     """Return by interface the host functions to define.
 
     Raises:
@@ -106,7 +111,7 @@ def bind_imports(component: ComponentType, provided: Collection[str]) -> dict[st
             continue
         own = standard.own_functions(component.labels.get(name, name))
         if name in provided:
-            _bind_interface(name, interface, {}, bound, faults)
+            _bind_interface(name, interface, {}, bound, faults, is_direct=name in direct)
         elif own is not None:
             absent = [f"{name}#{each}" for each in interface.functions if each not in own]
             faults += [f"{each}: the engine's interface has no such function" for each in absent]
@@ -134,6 +139,8 @@ def _bind_interface(
     own: Mapping[str, OwnFunction],
     bound: dict[str, list[Imported]],
     faults: list[str],
+    *,
+    is_direct: bool = False,
 ) -> None:
     imported: list[Imported] = []
     for function, wit in interface.functions.items():
@@ -142,7 +149,7 @@ def _bind_interface(
         except InvalidError as error:
             faults.append(error.message)
             continue
-        imported.append(Imported(name, function, codec, own.get(function)))
+        imported.append(Imported(name, function, codec, own.get(function), is_direct))
     bound[name] = imported
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hosts.engine.ffi import VAL_SIZE, address_of_bytes
+from hosts.engine.frames import FRAME, FRAME_DATA_BYTES_MAX, encode_frame
 from hosts.engine.layout import (
     ENUM,
     FLAGS,
@@ -24,6 +25,7 @@ from hosts.engine.layout import (
     RESULT,
     RESULT_BLOCK,
     SPAN,
+    STRING,
     TUPLE,
     U8_VAL,
     VARIANT,
@@ -60,7 +62,7 @@ def lowering(wit: WitType) -> Lower:
     """
     match structure(wit):
         case Primitive(name):
-            return primitive(name)
+            return _lower_frame if name == FRAME.name else primitive(name)
         case ListType(element, None):
             if structure(element) == Primitive("u8"):
                 return _lower_bytes
@@ -97,14 +99,28 @@ def _check_length(value: Any) -> None:
         raise UnfitValueError(f"list has {len(value)} elements, at most {LIST_LENGTH_MAX}")
 
 
-def _lower_bytes(value: Any, keep: Keep) -> bytes:
+def _as_bytes(value: Any) -> Any:
+    """Return what holds the elements of a `list<u8>`: bytes, bytearray or memoryview."""
     if isinstance(value, list | tuple):
         try:
-            value = bytes(value)
+            return bytes(value)
         except (ValueError, TypeError):
             raise UnfitValueError(f"expected list<u8>, found {shown(value)}") from None
-    elif not isinstance(value, bytes | bytearray | memoryview):
+    if not isinstance(value, bytes | bytearray | memoryview):
         raise UnfitValueError(f"expected list<u8> (bytes), found {shown(value)}")
+    return value
+
+
+def _lower_frame(value: Any, keep: Keep) -> bytes:
+    value = _as_bytes(value)
+    if len(value) > FRAME_DATA_BYTES_MAX:
+        raise UnfitValueError(f"list has {len(value)} elements, at most {FRAME_DATA_BYTES_MAX}")
+    frame = encode_frame(value)
+    return _spanned(STRING, len(frame), frame, keep)
+
+
+def _lower_bytes(value: Any, keep: Keep) -> bytes:
+    value = _as_bytes(value)
     _check_length(value)
     block = bytearray(U8_VAL) * len(value)
     block[8::VAL_SIZE] = value

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from lattice.component.fingerprint import canonical_form
+from lattice.component.shapes import parts
 from lattice.component.signature import function_signature
 from lattice.component.types import ComponentType, Function, Interface, ResourceType, WitType
 from lattice.errors import IncompatibleError, InvalidError
@@ -52,11 +53,12 @@ class Wanted:
 
 
 def merge_imports(
-    types: Mapping[str, ComponentType], wired: Collection[tuple[str, str]]
+    types: Mapping[str, ComponentType], wired: Collection[tuple[str, str, str]]
 ) -> dict[str, Wanted]:
     """Return the imports of the parts that stay, by interface key.
 
-    `wired` has part and name of each import that a link satisfies.
+    `wired` has part, interface and name of each function at a root that a link satisfies, and part,
+    interface and `""` of each whole interface.
 
     Raises:
         IncompatibleError: two parts import a function under one name with different types.
@@ -65,13 +67,11 @@ def merge_imports(
     wanted: dict[str, Wanted] = {}
     for part, component in types.items():
         for name, interface in component.imports.items():
-            is_wired = (part, name) in wired
-            if name == ROOT and is_wired:
-                # Types at the root are no functions: they stay imports.
-                interface = Interface(name=ROOT, types=interface.types)  # noqa: PLW2901 (reduced)
-                if not interface.types:
+            if name == ROOT:
+                interface = _rest_of_root(part, interface, wired)  # noqa: PLW2901 (reduced)
+                if not interface.types and not interface.functions:
                     continue
-            elif is_wired:
+            elif (part, name, "") in wired:
                 continue
             if name in component.labels and _defines_resources(interface):
                 raise InvalidError(
@@ -83,6 +83,39 @@ def merge_imports(
                 wanted[key] = Wanted(name, component.labels.get(name, name))
             wanted[key].add(part, name, interface)
     return wanted
+
+
+def wired_interface(part: str, wit: WitType, wired: Collection[tuple[str, str, str]]) -> str | None:
+    """Return the interface, by its key, that has a resource in the type and that a link satisfies.
+
+    A type of that interface is the provider's own then, and cannot be imported from outside.
+    """
+    keys = {interface_key(name) for linked, name, _ in wired if linked == part and name != ROOT}
+    waiting: list[WitType | None] = [wit]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, ResourceType) and interface_key(inner.interface) in keys:
+            return interface_key(inner.interface)
+        if inner is not None:
+            waiting += [each for _, each in parts(inner)]
+    return None
+
+
+def _rest_of_root(part: str, root: Interface, wired: Collection[tuple[str, str, str]]) -> Interface:
+    """Return what no link satisfies of the types and functions at a root."""
+    return Interface(
+        name=ROOT,
+        types={
+            name: wit
+            for name, wit in root.types.items()
+            if wired_interface(part, wit, wired) is None
+        },
+        functions={
+            name: function
+            for name, function in root.functions.items()
+            if (part, ROOT, name) not in wired
+        },
+    )
 
 
 def _defines_resources(interface: Interface) -> bool:

@@ -1,4 +1,8 @@
-"""A compiled component and what its instances share: linkers, export indices, codecs."""
+"""A program, its compiled code, and what its instances share: linkers, export indices, codecs.
+
+A program may exchange its code for that of another tier. Instances keep the code that they were
+made of, so a running one is never touched.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,18 @@ from wasmtime import Engine as WasmtimeCore
 from wasmtime.component import Component
 
 from hosts.engine import ffi
-from hosts.engine.base import HostImport, World
+from hosts.engine.base import Direct, Import, World
+from hosts.engine.bulk import CALLS, Bulk
 from hosts.engine.fiber import Fibers
 from hosts.engine.files import FileSets
+from hosts.engine.guestsystem import WAITING, GuestSystem
 from hosts.engine.hostfn import Guest, HostFunctions
 from hosts.engine.instance import Export, Store, WasmtimeInstance, new_streams
 from hosts.engine.linking import Linker
+from hosts.engine.output import Output
+from hosts.engine.tiers import Tier
 from hosts.engine.values import Codec
-from hosts.engine.wasi import Stream, configure
+from hosts.engine.wasi import configure
 from lattice.component.types import ComponentType, Function
 from lattice.errors import InternalError, NotFoundError
 from lattice.model.wit import ROOT, interface_key
@@ -29,7 +37,6 @@ from lattice.model.wit import ROOT, interface_key
 class Shared:
     """What all programs of one engine share."""
 
-    core: WasmtimeCore
     functions: HostFunctions
     fibers: Fibers
     files: FileSets
@@ -40,35 +47,50 @@ class Shared:
 class WasmtimeProgram:
     """A compiled component; see `hosts.engine.base.Program`."""
 
-    def __init__(self, shared: Shared, component: Component, wit: ComponentType) -> None:
+    def __init__(self, shared: Shared, code: Code) -> None:
         self._shared = shared
-        self._component = component
-        self._type = wit
-        self._linkers: dict[frozenset[str], Linker] = {}
-        self._exports: dict[tuple[str, str], Export] = {}
-        # Instances hold their program, so nothing uses these any more when it is collected.
-        weakref.finalize(self, _release, self._linkers, self._exports).atexit = False
+        self._code = code
 
     @property
     def type(self) -> ComponentType:
         """Return what remains imported and what is exported after composition."""
-        return self._type
+        return self._code.wit
 
-    async def instantiate(
-        self, imports: Mapping[str, HostImport], world: World
-    ) -> WasmtimeInstance:
+    @property
+    def footprint_bytes(self) -> int:
+        """Return what the program holds in memory, roughly and rather too much."""
+        return self._code.footprint_bytes
+
+    @property
+    def tier(self) -> Tier:
+        """Return how the code of new instances was compiled."""
+        return self._code.tier
+
+    def exchange(self, code: Code) -> None:
+        """Make new instances of `code` from now on: the same component, compiled otherwise."""
+        self._code = code
+
+    async def instantiate(self, imports: Mapping[str, Import], world: World) -> WasmtimeInstance:
         """Return a new instance; see `hosts.engine.base.Program.instantiate`."""
-        linker = self._linker(frozenset(imports).intersection(self._type.imports))
+        code = self._code
+        direct = frozenset(name for name, each in imports.items() if isinstance(each, Direct))
+        provided = frozenset([*imports, WAITING]).intersection(code.wit.imports)
+        linker = code.linker(provided, direct)
+        system = await GuestSystem.open(code.wit, world, self._shared.files)
+        if system is not None:
+            imports, world = system.imports(imports), system.world
         files = None
         if linker.needs_wasi and world.files:
             files = await self._shared.files.acquire(world.files)
         guest = Guest(world, dict(imports))
-        store = Store(ffi.pointer(self._shared.core), world.memory_bytes_max)
-        streams: tuple[Stream, ...] = ()
+        store = Store(ffi.pointer(code.core), world.memory_bytes_max)
+        streams: tuple[Output, ...] = system.outputs if system else ()
 
         def on_close() -> None:
             if files is not None:
                 self._shared.files.release(files)
+            if system is not None:
+                system.close()
 
         try:
             if linker.needs_wasi:
@@ -82,18 +104,49 @@ class WasmtimeProgram:
                 stream.close()
             on_close()
             raise
-        await instance.start(linker.pointer, ffi.pointer(self._component), self._export)
+        await instance.start(linker.pointer, ffi.pointer(code.component), code.export)
         return instance
 
-    def _linker(self, provided: frozenset[str]) -> Linker:
-        linker = self._linkers.get(provided)
+
+class Code:
+    """A component compiled for one tier."""
+
+    def __init__(
+        self,
+        tier: Tier,
+        core: WasmtimeCore,
+        component: Component,
+        bulk: Bulk,
+        functions: HostFunctions,
+        *,
+        footprint_bytes: int,
+    ) -> None:
+        self.tier = tier
+        self.core = core
+        self.component = component
+        self.wit = bulk.original
+        self._bulk = bulk
+        self.footprint_bytes = footprint_bytes
+        self._functions = functions
+        self._linkers: dict[tuple[frozenset[str], frozenset[str]], Linker] = {}
+        self._exports: dict[tuple[str, str], Export] = {}
+        # Instances hold their code, so nothing uses these any more when it is collected.
+        weakref.finalize(self, _release, self._linkers, self._exports).atexit = False
+
+    def linker(self, provided: frozenset[str], direct: frozenset[str]) -> Linker:
+        """Return the linker for a set of interfaces that the host provides, some directly.
+
+        Raises:
+            InvalidError: an import is satisfied by nobody.
+        """
+        linker = self._linkers.get((provided, direct))
         if linker is None:
-            engine = ffi.pointer(self._shared.core)
-            linker = Linker(engine, self._shared.functions, self._type, provided)
-            self._linkers[provided] = linker
+            engine = ffi.pointer(self.core)
+            linker = Linker(engine, self._functions, self._bulk.type, provided, direct)
+            self._linkers[provided, direct] = linker
         return linker
 
-    def _export(self, interface: str, function: str) -> Export:
+    def export(self, interface: str, function: str) -> Export:
         """Return an exported function.
 
         Raises:
@@ -108,8 +161,11 @@ class WasmtimeProgram:
 
     def _find(self, interface: str, function: str) -> Export:
         name, wit = self._exported(interface, function)
-        codec = Codec(f"{name}#{function}" if name else function, wit)
-        component = ffi.pointer(self._component)
+        shown = f"{name}#{function}" if name else function
+        if (call := self._bulk.calls.get((name, function))) is not None:
+            (function, wit), name = call, CALLS
+        codec = Codec(shown, wit)
+        component = ffi.pointer(self.component)
         parent = None if name == ROOT else _export_index(component, None, name)
         try:
             return Export(_export_index(component, parent, function), codec)
@@ -119,7 +175,7 @@ class WasmtimeProgram:
 
     def _exported(self, interface: str, function: str) -> tuple[str, Function]:
         """Return the interface as the component spells it, and the function's type."""
-        exports = self._type.exports
+        exports = self.wit.exports
         name = interface
         if name not in exports:
             key = interface_key(interface)
@@ -147,7 +203,10 @@ def _export_index(component: int, parent: int | None, name: str) -> int:
     return index
 
 
-def _release(linkers: dict[frozenset[str], Linker], exports: dict[tuple[str, str], Export]) -> None:
+def _release(
+    linkers: dict[tuple[frozenset[str], frozenset[str]], Linker],
+    exports: dict[tuple[str, str], Export],
+) -> None:
     for linker in linkers.values():
         linker.close()
     for export in exports.values():

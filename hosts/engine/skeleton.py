@@ -6,37 +6,14 @@ indices of what follows are known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hosts.engine.merging import Wanted
-from lattice.component.types import (
-    BorrowType,
-    EnumType,
-    FlagsType,
-    Function,
-    FutureType,
-    ListType,
-    MapType,
-    NamedType,
-    OptionType,
-    OwnType,
-    Primitive,
-    RecordType,
-    ResourceType,
-    ResultType,
-    StreamType,
-    TupleType,
-    VariantType,
-    WitType,
-)
+from hosts.engine.type_text import definition, primitive, quote, signature
+from lattice.component.types import Function, NamedType, Primitive, ResourceType, WitType
 from lattice.errors import InvalidError
 from lattice.model.wit import ROOT, interface_key
-
-_ESCAPED = {
-    byte: f"\\{byte:02x}" for byte in range(256) if not 0x20 <= byte < 0x7F or byte in b'"\\'
-}
-"""Bytes that do not stand for themselves in a WAT string, and what is written for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +27,18 @@ class Skeleton:
     type_count: int
 
 
-def build_skeleton(wanted: Mapping[str, Wanted]) -> Skeleton:
+def build_skeleton(
+    wanted: Mapping[str, Wanted], providers: Mapping[str, str] | None = None
+) -> Skeleton:
     """Return the text that imports everything in `wanted` (by interface key; `""` for the root).
+
+    `providers` names for linked interfaces, by their keys, the part that satisfies them.
 
     Raises:
         InvalidError: an import uses a resource of an interface that is no import any more, or
             interfaces use each other's types in a circle.
     """
-    return _Writer(wanted).write()
+    return _Writer(wanted, providers or {}).write()
 
 
 class _Scope:
@@ -71,8 +52,9 @@ class _Scope:
 
 
 class _Writer:
-    def __init__(self, wanted: Mapping[str, Wanted]) -> None:
+    def __init__(self, wanted: Mapping[str, Wanted], providers: Mapping[str, str]) -> None:
         self._wanted = wanted
+        self._providers = providers
         self._root = _Scope(ROOT)
         self._instances: dict[str, int] = {}
         self._functions: dict[str, int] = {}
@@ -106,16 +88,16 @@ class _Writer:
             self._export_type(scope, name)
         for name, function in wanted.functions.items():
             scope.lines.append(
-                f"    (export {_quote(name)} (func {self._signature(function, scope)}))"
+                f"    (export {quote(name)} (func {self._signature(function, scope)}))"
             )
         self._open.pop()
         number = self._instances[key] = len(self._instances)
         type_id = self._define_root("(instance\n" + "\n".join(scope.lines) + ")")
         label = (
-            "" if wanted.interface == wanted.name else f" (implements {_quote(wanted.interface)})"
+            "" if wanted.interface == wanted.name else f" (implements {quote(wanted.interface)})"
         )
         self._root.lines.append(
-            f"  (import {_quote(wanted.name)}{label} (instance $i{number} (type {type_id})))"
+            f"  (import {quote(wanted.name)}{label} (instance $i{number} (type {type_id})))"
         )
 
     def _export_type(self, scope: _Scope, name: str) -> str:
@@ -136,9 +118,9 @@ class _Writer:
         if scope.key == ROOT:
             self._types[name] = self._type_count
             self._type_count += 1
-            scope.lines.append(f"  (import {_quote(name)} (type {identifier} {bound}))")
+            scope.lines.append(f"  (import {quote(name)} (type {identifier} {bound}))")
         else:
-            scope.lines.append(f"    (export {_quote(name)} (type {identifier} {bound}))")
+            scope.lines.append(f"    (export {quote(name)} (type {identifier} {bound}))")
         return identifier
 
     def _root_items(self, wanted: Wanted) -> None:
@@ -147,13 +129,13 @@ class _Writer:
         for name, function in wanted.functions.items():
             type_id = self._define_root(f"(func {self._signature(function, self._root)})")
             number = self._functions[name] = len(self._functions)
-            self._root.lines.append(f"  (import {_quote(name)} (func $f{number} (type {type_id})))")
+            self._root.lines.append(f"  (import {quote(name)} (func $f{number} (type {type_id})))")
 
     def _define(self, wit: WitType, scope: _Scope) -> str:
         """Return an identifier for a type, defined in the scope if it is not a plain word."""
         if isinstance(wit, NamedType | ResourceType):
             return self._reference(wit, scope)
-        text = self._text(wit, scope)
+        text = definition(wit, lambda part: self._word(part, scope))
         if scope.key == ROOT:
             return self._define_root(text)
         identifier = self._fresh()
@@ -188,10 +170,14 @@ class _Writer:
             raise InvalidError(
                 f"{asker.name or 'an import at the root'} (imported by part "
                 f"{', '.join(map(repr, asker.askers))}) uses resource {name!r} of "
-                f"{wit.interface}, which is satisfied inside the composition: link both "
-                "interfaces to the same part, or neither"
+                f"{wit.interface}, which {self._provider(interface)} satisfies inside the "
+                "composition: link both interfaces to the same part, or neither"
             )
         return self._define(wit.target, scope)
+
+    def _provider(self, interface: str) -> str:
+        part = self._providers.get(interface)
+        return "a link" if part is None else f"part {part!r}"
 
     def _from_other(self, interface: str, name: str) -> str:
         """Return a name at the root for a type that another import has."""
@@ -204,88 +190,20 @@ class _Writer:
             self._type_count += 1
             number = self._instances[interface]
             self._root.lines.append(
-                f"  (alias export $i{number} {_quote(name)} (type {identifier}))"
+                f"  (alias export $i{number} {quote(name)} (type {identifier}))"
             )
         return self._root.ids[key]
 
     # --- text ----------------------------------------------------------------------------------
 
     def _signature(self, function: Function, scope: _Scope) -> str:
-        words = ["async"] if function.is_async else []
-        words += [
-            f"(param {_quote(name)} {self._word(wit, scope)})" for name, wit in function.params
-        ]
-        if function.result is not None:
-            words.append(f"(result {self._word(function.result, scope)})")
-        return " ".join(words)
+        return signature(function, lambda wit: self._word(wit, scope))
 
     def _word(self, wit: WitType, scope: _Scope) -> str:
         """Return a type as it stands inside another: a primitive's name or an identifier."""
-        return wit.name if isinstance(wit, Primitive) else self._define(wit, scope)
-
-    def _words(self, types: Iterable[WitType | None], scope: _Scope) -> str:
-        return "".join([f" {self._word(wit, scope)}" for wit in types if wit is not None])
-
-    def _text(self, wit: WitType, scope: _Scope) -> str:
-        """Return the definition of a type, its parts defined before it."""
-        match wit:
-            case Primitive(name):
-                return name
-            case RecordType(fields):
-                return f"(record {self._members('field', fields, scope)})"
-            case VariantType(cases):
-                return f"(variant {self._members('case', cases, scope)})"
-            case EnumType(names):
-                return f"(enum {_quoted(names)})"
-            case FlagsType(names):
-                return f"(flags {_quoted(names)})"
-            case OwnType(resource):
-                return f"(own {self._reference(resource, scope)})"
-            case BorrowType(resource):
-                return f"(borrow {self._reference(resource, scope)})"
-            case NamedType() | ResourceType():
-                return self._reference(wit, scope)
-            case _:
-                return f"({self._generic(wit, scope)})"
-
-    def _generic(self, wit: WitType, scope: _Scope) -> str:
-        match wit:
-            case TupleType(items):
-                return f"tuple{self._words(items, scope)}"
-            case ListType(element, length):
-                size = "" if length is None else f" {length}"
-                return f"list{self._words([element], scope)}{size}"
-            case OptionType(element):
-                return f"option{self._words([element], scope)}"
-            case MapType(key, value):
-                return f"map{self._words([key, value], scope)}"
-            case StreamType(item):
-                return f"stream{self._words([item], scope)}"
-            case FutureType(item):
-                return f"future{self._words([item], scope)}"
-            case ResultType(ok, err):
-                error = "" if err is None else f" (error{self._words([err], scope)})"
-                return f"result{self._words([ok], scope)}{error}"
-            case _:
-                raise AssertionError(f"{type(wit).__name__} is no generic type")
-
-    def _members(
-        self, word: str, members: Iterable[tuple[str, WitType | None]], scope: _Scope
-    ) -> str:
-        return " ".join(
-            [f"({word} {_quote(name)}{self._words([wit], scope)})" for name, wit in members]
-        )
+        return primitive(wit) if isinstance(wit, Primitive) else self._define(wit, scope)
 
 
 def _origin(wit: NamedType | ResourceType) -> tuple[str, str]:
     """Return interface key and name under which a named type was defined."""
     return interface_key(wit.interface), wit.name
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return " ".join(map(_quote, names))
-
-
-def _quote(name: str) -> str:
-    """Return a name as a WAT string; whatever it holds cannot end the string."""
-    return '"' + "".join([_ESCAPED.get(byte) or chr(byte) for byte in name.encode()]) + '"'

@@ -1,22 +1,24 @@
 """The interfaces that the engine gives to every guest without a grant.
 
-Most are wasmtime's own WASI 0.2 (`hosts.engine.wasi` says what they see). The functions here are
-the engine's: quick and synchronous, answered from the instance's `World`.
-
-Known limit: wasmtime's clocks, polls and streams block the event loop while a guest sleeps.
+WASI 0.2 comes from the adapter that is composed around a guest (`hosts.engine.adapting`), or with
+`LATTICE_WASI=builtin` from wasmtime, whose polls block the event loop. The functions here are the
+engine's: quick and synchronous, answered from the instance's `World`.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hosts.engine.base import World
+from hosts.engine.guestsystem import SYSTEM, SYSTEM_FUNCTIONS
 from hosts.engine.hostfn import OwnFunction
+from lattice.errors import GuestTrapError
 from lattice.model.wit import interface_key
 
 WASI_VERSION = "0.2.12"
-"""What wasmtime 49 defines; a guest that asks for any other 0.2 gets it too (one semver track)."""
+"""What the adapter and wasmtime 49 define; a guest of any other 0.2 gets it too (one track)."""
 
 _WASI = (
     "cli/environment", "cli/exit", "cli/stdin", "cli/stdout", "cli/stderr",
@@ -31,6 +33,9 @@ _WASI = (
 )  # fmt: skip
 
 LOGGING = "wasi:logging/logging@0.1.0-draft"
+RANDOM_BYTES_MAX = 1024 * 1024
+"""Bytes of one request; they are made while nothing else runs."""
+
 CONFIG_STORE = "wasi:config/store@0.2.0-rc.1"
 
 WASI_INTERFACES = tuple(f"wasi:{name}@{WASI_VERSION}" for name in _WASI)
@@ -50,6 +55,22 @@ def _config_get_all(world: World, _args: Sequence[Any]) -> Any:
     return ["ok", sorted(world.config.items())]
 
 
+def _random_bytes(_world: World, args: Sequence[Any]) -> bytes:
+    if args[0] > RANDOM_BYTES_MAX:
+        raise GuestTrapError(
+            f"a guest asked for {args[0]} random bytes, at most {RANDOM_BYTES_MAX} at once"
+        )
+    return secrets.token_bytes(args[0])
+
+
+def _random_number(_world: World, _args: Sequence[Any]) -> int:
+    return secrets.randbits(64)
+
+
+def _random_seed(_world: World, _args: Sequence[Any]) -> tuple[int, int]:
+    return secrets.randbits(64), secrets.randbits(64)
+
+
 OWN_INTERFACES: Mapping[str, Mapping[str, OwnFunction]] = {
     LOGGING: {"log": _log},
     CONFIG_STORE: {"get": _config_get, "get-all": _config_get_all},
@@ -58,8 +79,28 @@ OWN_INTERFACES: Mapping[str, Mapping[str, OwnFunction]] = {
 INTERFACES = (*WASI_INTERFACES, *OWN_INTERFACES)
 """Everything that is offered, with versions, for the scheduler to match."""
 
-_WASI_KEYS = frozenset(map(interface_key, WASI_INTERFACES))
-_OWN_BY_KEY = {interface_key(name): functions for name, functions in OWN_INTERFACES.items()}
+_INTERNAL: Mapping[str, Mapping[str, OwnFunction]] = {
+    f"wasi:random/random@{WASI_VERSION}": {
+        "get-random-bytes": _random_bytes,
+        "get-random-u64": _random_number,
+    },
+    f"wasi:random/insecure@{WASI_VERSION}": {
+        "get-insecure-random-bytes": _random_bytes,
+        "get-insecure-random-u64": _random_number,
+    },
+    f"wasi:random/insecure-seed@{WASI_VERSION}": {
+        "insecure-seed": _random_seed,
+        "get-insecure-seed": _random_seed,  # its name from 0.2.10 on
+    },
+    SYSTEM: SYSTEM_FUNCTIONS,
+}
+"""The engine's too, but not advertised by `OWN_INTERFACES`."""
+
+_OWN_BY_KEY = {
+    interface_key(name): functions
+    for name, functions in (*OWN_INTERFACES.items(), *_INTERNAL.items())
+}
+_WASI_KEYS = frozenset(map(interface_key, WASI_INTERFACES)).difference(_OWN_BY_KEY)
 
 
 def is_wasi(interface: str) -> bool:

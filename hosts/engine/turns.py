@@ -28,28 +28,27 @@ class Ticker:
 
     def __init__(self, advance: Callable[[], None]) -> None:
         self._advance = advance
-        self._is_running = False  # a guest runs at this moment
-        self._was_running = False  # one ran since the last tick
-        self._is_parked = True
+        self.epoch = 0
+        """How often the epoch advanced: while it is the same, a deadline need not be set again."""
+        # Whoever runs guests sets these two itself on its hot path; `enter` and `leave` say how.
+        self.is_running = False  # a guest runs at this moment
+        self.was_running = False  # one ran since the last tick
+        self.is_parked = True
+        """Whether no epoch advances because no guest ran lately."""
         self._unparked = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    @property
-    def is_parked(self) -> bool:
-        """Tell whether no epoch advances because no guest ran lately."""
-        return self._is_parked
-
     def enter(self) -> None:
         """Note that a guest starts to run on this thread, and see that epochs advance."""
-        self._is_running = True
-        if self._is_parked:
-            self._unpark()
+        self.is_running = True
+        if self.is_parked:
+            self.unpark()
 
     def leave(self) -> None:
         """Note that the guest has stopped running."""
-        self._is_running = False
-        self._was_running = True
+        self.is_running = False
+        self.was_running = True
 
     def close(self) -> None:
         """End the thread. Idempotent."""
@@ -58,8 +57,9 @@ class Ticker:
         if self._thread is not None:
             self._thread.join(CLOSE_WAIT_S)
 
-    def _unpark(self) -> None:
-        self._is_parked = False
+    def unpark(self) -> None:
+        """See that epochs advance."""
+        self.is_parked = False
         if self._thread is None:
             self._thread = threading.Thread(
                 target=self._tick, name="lattice-epoch-ticker", daemon=True
@@ -71,15 +71,16 @@ class Ticker:
         idle = 0
         while not self._closed.wait(TICK_S):
             self._advance()
-            idle = 0 if self._is_running or self._was_running else idle + 1
-            self._was_running = False
+            self.epoch += 1
+            idle = 0 if self.is_running or self.was_running else idle + 1
+            self.was_running = False
             if idle < IDLE_TICKS:
                 continue
             self._unparked.clear()
-            self._is_parked = True
+            self.is_parked = True
             # A guest that entered just before this line has not seen that the ticker parks.
-            if self._is_running or self._was_running:
-                self._is_parked = False
+            if self.is_running or self.was_running:
+                self.is_parked = False
             else:
                 self._unparked.wait()
             idle = 0

@@ -1,4 +1,6 @@
-"""What a guest sees through WASI: nothing but what its `World` names.
+"""What a guest sees through wasmtime's own WASI: nothing but what its `World` names.
+
+Used with `LATTICE_WASI=builtin` only; else `hosts.engine.guestsystem` answers.
 
 No inherited environment, arguments, standard streams or network. Output goes to files in a
 private directory, which the engine reads after each call and on close, and turns into log lines;
@@ -16,15 +18,10 @@ from pathlib import Path
 
 from hosts.engine import ffi
 from hosts.engine.base import World
+from hosts.engine.output import DRAIN_BYTES_MAX, Lines
 from lattice.errors import InvalidError
 
 FILES_GUEST_PATH = "/files"
-
-LINE_BYTES_MAX = 16 * 1024
-"""Longest log line: longer output without a line break is cut into lines of this size."""
-
-DRAIN_BYTES_MAX = 256 * 1024
-"""Output of one stream that is logged between two readings; a flooding guest loses the rest."""
 
 OUTPUT_KEPT_BYTES = 1024 * 1024
 """Size from which a stream's file is emptied after reading, so that it does not fill the disk."""
@@ -35,10 +32,9 @@ class Stream:
 
     def __init__(self, path: Path, level: str, log: Callable[[str, str], None]) -> None:
         self.path = path
-        self._level = level
         self._log = log
+        self._lines = Lines(level, log)
         self._read = 0  # bytes of the file that were read
-        self._partial = b""  # a line without its end
 
     def drain(self) -> None:
         """Log the complete lines that were written since the last time."""
@@ -56,39 +52,27 @@ class Stream:
         if size > OUTPUT_KEPT_BYTES:
             # The guest writes on at its own offset: the file gets a hole and needs no space.
             os.truncate(self.path, 0)
-        *lines, self._partial = (self._partial + output).split(b"\n")
-        for line in lines:
-            self._emit(line)
-        while len(self._partial) > LINE_BYTES_MAX:
-            self._emit(self._partial[:LINE_BYTES_MAX])
-            self._partial = self._partial[LINE_BYTES_MAX:]
+        self._lines.feed(output)
         if dropped:
-            self._flush()
+            self._lines.flush()
             self._log("warn", f"{dropped} bytes of output dropped: more than is kept at once")
 
     def close(self) -> None:
         """Log what is left, a last line without its end included, and remove the file."""
         self.drain()
-        self._flush()
+        self._lines.flush()
         self.path.unlink(missing_ok=True)
-
-    def _flush(self) -> None:
-        if self._partial:
-            self._emit(self._partial)
-            self._partial = b""
-
-    def _emit(self, line: bytes) -> None:
-        text = line.decode("utf-8", "replace").rstrip("\r")
-        for start in range(0, len(text) or 1, LINE_BYTES_MAX):
-            self._log(self._level, text[start : start + LINE_BYTES_MAX])
 
 
 def configure(context: int, world: World, streams: Sequence[Stream], files: Path | None) -> None:
     """Give a store its WASI: exactly what the world names.
 
     Raises:
-        InvalidError: an argument or an environment variable cannot be passed on.
+        InvalidError: an argument or an environment variable cannot be passed on, or directories
+            are granted.
     """
+    if world.directories:
+        raise InvalidError("granted directories need the adapter: unset LATTICE_WASI")
     config = ffi.wasi_new()
     try:
         _set_texts(config, world)

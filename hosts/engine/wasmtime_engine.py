@@ -7,51 +7,82 @@ interpreter lock free; guests never leave the loop's thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import threading
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
-from wasmtime import Config
-from wasmtime import Engine as WasmtimeCore
+from wasmtime.component import Component
 
 from hosts.engine import ffi, standard
+from hosts.engine.adapting import ADAPTER, adapt, is_adapter_used
 from hosts.engine.base import Link, Part
-from hosts.engine.cache import CodeCache
+from hosts.engine.bulk import Bulk, wrap_if_possible
+from hosts.engine.cache import IN_PROCESS_BYTES_MAX, CodeCache
+from hosts.engine.compiling import Compiler
 from hosts.engine.compose import compose
 from hosts.engine.fiber import Fibers
 from hosts.engine.files import FileSets, Scratch
+from hosts.engine.heap import keep_large_blocks
 from hosts.engine.hostfn import HostFunctions
-from hosts.engine.program import Shared, WasmtimeProgram
+from hosts.engine.program import Code, Shared, WasmtimeProgram
+from hosts.engine.tiers import HAS_BASELINE, Tier, flags, new_core
 from hosts.engine.turns import Ticker
-from lattice.component.reader import read_component
+from lattice.errors import InvalidError
 
 logger = logging.getLogger(__name__)
 
-FLAGS = "epoch,map,implements,no-concurrency"
-"""What the configuration below says, as a part of the cache's key."""
+BASELINE_BYTES_MIN = 256 * 1024
+"""Size from which baseline code is worth a second compiler: smaller ones are optimised at once."""
+
+CODE_FACTOR = 2
+"""Bytes of machine code for each byte of a component, as measured on interpreters in wasm."""
+
+PROGRAM_BYTES = 64 * 1024
+"""What a program holds besides its code: types, linker and codecs, measured on small ones."""
 
 
 class WasmtimeEngine:
     """Composes and compiles; see `hosts.engine.base.Engine`."""
 
-    def __init__(self, cache_dir: Path) -> None:
-        self._core = WasmtimeCore(_config())
-        self._cache = CodeCache(self._core, cache_dir, flags=FLAGS)
+    def __init__(
+        self,
+        cache_dir: Path,
+        *,
+        has_baseline: bool = HAS_BASELINE,
+        in_process_bytes_max: int = IN_PROCESS_BYTES_MAX,
+    ) -> None:
+        """Open the cache; without a baseline, who loads a large component waits for the best code.
+
+        Compiling up to `in_process_bytes_max` in this process saves 0.2 s for each new component;
+        0 keeps the process safe from faults of the compiler, which end the process it runs in.
+
+        Raises:
+            InvalidError: the cache directory cannot be made, or belongs to somebody else.
+        """
+        keep_large_blocks()
+        self._tiers: dict[Tier, _TierOfEngine] = {
+            "optimised": _TierOfEngine(cache_dir, "optimised", in_process_bytes_max)
+        }
+        if has_baseline:
+            self._tiers["baseline"] = _TierOfEngine(cache_dir, "baseline", in_process_bytes_max)
         self._scratch = Scratch(cache_dir)
-        functions = HostFunctions()
+        self._functions = HostFunctions()
         self._ticker = Ticker(self._advance)
         self._shared = Shared(
-            core=self._core,
-            functions=functions,
-            fibers=Fibers(functions, self._ticker),
+            functions=self._functions,
+            fibers=Fibers(self._functions, self._ticker),
             files=FileSets(self._scratch.path),
             directory=self._scratch.path,
             numbers=itertools.count(1),
         )
         self._compiling = threading.Lock()  # one at a time: compiling uses all cores already
+        self._optimising = threading.Lock()  # nor do loads wait for what nobody waits for
         self._loading: dict[object, asyncio.Future[WasmtimeProgram]] = {}
 
     @property
@@ -73,10 +104,9 @@ class WasmtimeEngine:
         return await asyncio.shield(loading)
 
     def close(self) -> None:
-        """Release threads and files. Programs and instances must be gone.
-
-        A component that is being compiled is left to its thread, which ends with the process.
-        """
+        """End compilers, release threads and files. Programs and instances must be gone."""
+        for tier in self._tiers.values():
+            tier.compiler.close()
         self._ticker.close()
         self._shared.files.close()
         self._scratch.close()
@@ -86,22 +116,68 @@ class WasmtimeEngine:
     ) -> asyncio.Future[WasmtimeProgram]:
         """Load on a thread of its own; a daemon, since compiling cannot be interrupted."""
         loaded: Future[WasmtimeProgram] = Future()
+        loop = asyncio.get_running_loop()
 
         def load() -> None:
             try:
                 with self._compiling:
-                    loaded.set_result(self._load(parts, links))
+                    loaded.set_result(self._load(parts, links, loop))
             except BaseException as error:  # noqa: BLE001 (raised again by whoever waits)
                 loaded.set_exception(error)
 
         threading.Thread(target=load, name="lattice-compile", daemon=True).start()
         return asyncio.wrap_future(loaded)
 
-    def _load(self, parts: Sequence[Part], links: Sequence[Link]) -> WasmtimeProgram:
-        body = compose(parts, links)
-        wit = read_component(body)
-        component = self._cache.load(body, name=", ".join(part.name for part in parts))
-        return WasmtimeProgram(self._shared, component, wit)
+    def _load(
+        self, parts: Sequence[Part], links: Sequence[Link], loop: asyncio.AbstractEventLoop
+    ) -> WasmtimeProgram:
+        around, joined = adapt(parts, links) if is_adapter_used() else (parts, links)
+        composed = compose(around, joined, hidden=(ADAPTER,))
+        bulk = wrap_if_possible(composed, standard.is_wasi)
+        name = ", ".join(part.name for part in parts)
+        code, is_best = self._compile(bulk, name)
+        program = WasmtimeProgram(self._shared, code)
+        if not is_best:
+            exchange = partial(_hand_over, loop, weakref.ref(program))
+            self._optimise_later(exchange, bulk, name)
+        return program
+
+    def _compile(self, bulk: Bulk, name: str) -> tuple[Code, bool]:
+        """Return code for the component, and whether it is the best there will be."""
+        optimised, baseline = self._tiers["optimised"], self._tiers.get("baseline")
+        component = optimised.cache.find(bulk.body, name=name)
+        if component is None and baseline is not None and len(bulk.body) > BASELINE_BYTES_MIN:
+            try:
+                found = baseline.cache.load(bulk.body, name=name)
+                return baseline.code(found, bulk, self._functions), False
+            except InvalidError as error:
+                # It lacks some instructions, and what is no component at all is refused below.
+                logger.debug("%s has no baseline code: %s", name, error)
+        if component is None:
+            component = optimised.cache.load(bulk.body, name=name)
+        return optimised.code(component, bulk, self._functions), True
+
+    def _optimise_later(
+        self,
+        exchange: Callable[[Code], None],
+        bulk: Bulk,
+        name: str,
+    ) -> None:
+        """Compile the best code in the background, and hand it to `exchange` there."""
+
+        def optimise() -> None:
+            tier = self._tiers["optimised"]
+            try:
+                with self._optimising:
+                    component = tier.cache.load(bulk.body, name=name)
+                self._tiers["baseline"].cache.remove(bulk.body)
+            except InvalidError as error:
+                if not tier.compiler.is_closed:
+                    logger.warning("%s stays at its baseline code: %s", name, error)
+                return
+            exchange(tier.code(component, bulk, self._functions))
+
+        threading.Thread(target=optimise, name="lattice-optimise", daemon=True).start()
 
     def _loaded(self, key: object, done: asyncio.Future[WasmtimeProgram]) -> None:
         self._loading.pop(key, None)
@@ -110,15 +186,41 @@ class WasmtimeEngine:
             logger.debug("load failed: %s", done.exception())
 
     def _advance(self) -> None:
-        ffi.engine_increment_epoch(ffi.pointer(self._core))
+        for tier in self._tiers.values():
+            ffi.engine_increment_epoch(ffi.pointer(tier.core))
 
 
-def _config() -> Config:
-    """Return the engine's configuration; a change belongs into `FLAGS` too."""
-    config = Config()
-    config.epoch_interruption = True
-    config.wasm_component_model_map = True
-    config.wasm_component_model_implements = True
-    # Costs 0.3-1 us per call when on, and only asynchronously lifted functions need it.
-    ffi.config_concurrency_support(ffi.pointer(config), False)
-    return config
+def _hand_over(
+    loop: asyncio.AbstractEventLoop, program: weakref.ref[WasmtimeProgram], code: Code
+) -> None:
+    """Give a program its better code, on the loop; called on another thread."""
+
+    def exchange() -> None:
+        if (found := program()) is not None:
+            found.exchange(code)
+
+    with contextlib.suppress(RuntimeError):  # the loop has ended; the cache has the code
+        loop.call_soon_threadsafe(exchange)
+
+
+class _TierOfEngine:
+    """What one tier needs: wasmtime's engine, a compiler, and its part of the cache."""
+
+    def __init__(self, directory: Path, tier: Tier, in_process_bytes_max: int) -> None:
+        self.tier = tier
+        self.core = new_core(tier)
+        self.compiler = Compiler(directory, tier)
+        self.cache = CodeCache(
+            self.core,
+            directory,
+            flags=flags(tier),
+            compiler=self.compiler,
+            in_process_bytes_max=in_process_bytes_max,
+        )
+
+    def code(self, component: Component, bulk: Bulk, functions: HostFunctions) -> Code:
+        """Return what a program of this tier runs."""
+        footprint_bytes = PROGRAM_BYTES + CODE_FACTOR * len(bulk.body)
+        return Code(
+            self.tier, self.core, component, bulk, functions, footprint_bytes=footprint_bytes
+        )

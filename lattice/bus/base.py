@@ -88,6 +88,7 @@ class Bus(Protocol):
     ) -> AbstractAsyncContextManager[None]:
         """Answer requests to `subject` with what `handler` returns, while the context lasts.
 
+        A message without an inbox to answer to is no request and is ignored.
         A `LatticeError` from the handler is answered as `{err}` in the asker's encoding, any other
         exception as `internal` with an id under which the log has the cause. Over `concurrency`
         running handlers the next requests wait in arrival order, and over four times as many are
@@ -273,6 +274,7 @@ class Objects(Protocol):
         Raises:
             NotFoundError: there is no such object.
             ConflictError: what is stored does not have this digest.
+            InvalidError: it is too large to be held in memory, or its description is malformed.
         """
         ...
 
@@ -291,3 +293,5 @@ class Connection:
     hosts: Store  # bucket `lat_<l>_hosts`
     events: Log  # stream `LAT_<l>_EVENTS`
     artifacts: Objects  # object store `lat_<l>_artifacts`
+    ensure_stores: Callable[[], Awaitable[None]] | None = None
+    # ensure_stores: creates what is missing of the four stores; only of a scheduler's connection

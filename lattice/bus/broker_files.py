@@ -17,7 +17,7 @@ from lattice.bus.auth import User, accounts_block
 from lattice.bus.base import PAYLOAD_BYTES_MAX
 from lattice.bus.identity import user_key_fault, write_private
 from lattice.bus.permissions import ROLES
-from lattice.errors import InvalidError, NotFoundError
+from lattice.errors import DeniedError, InvalidError, NotFoundError
 
 BINARY_VARIABLE = "LATTICE_NATS_SERVER"
 """Names another nats-server than the installed one."""
@@ -33,7 +33,7 @@ PING_INTERVAL_S = 2
 
 PINGS_MAX = 2
 """Looks that may go unanswered: a client that stands still for some 6 s is cut off, which is when
-its host counts as lost. By the server's own times, minutes, calls would go on being routed to it."""
+its host counts as lost. By the server's own times calls would be routed to it for minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,12 +208,15 @@ def read_users(files: BrokerFiles) -> tuple[User, ...]:
 
     Raises:
         InvalidError: the file holds something else.
+        DeniedError: it cannot be read.
     """
     try:
         kept = json.loads(files.users.read_text())
         users = tuple(User(role=item["role"], public_key=item["public_key"]) for item in kept)
     except FileNotFoundError:
         return ()
+    except OSError as error:
+        raise DeniedError(f"{files.users} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(files.users, str(error)) from None
     for user in users:

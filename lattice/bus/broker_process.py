@@ -22,7 +22,7 @@ START_S = 15.0
 """Seconds from the start of the process until it must answer; 20 ms is usual, more with data."""
 
 STOP_S = 10.0
-"""Seconds that a server gets to end by itself before it is killed."""
+"""Seconds that a server gets to end by itself before it is killed, unless its owner says less."""
 
 _PAUSE_FIRST_S = 0.002
 _PAUSE_GROWTH = 1.5
@@ -32,11 +32,14 @@ _PAUSE_MAX_S = 0.05
 class BrokerProcess:
     """At most one nats-server at a time on one directory; `port` is that of the last start."""
 
-    def __init__(self, binary: Path, files: BrokerFiles, *, lattice: str) -> None:
+    def __init__(
+        self, binary: Path, files: BrokerFiles, *, lattice: str, stop_s: float = STOP_S
+    ) -> None:
         self.port = 0
         self._binary = binary
         self._files = files
         self._lattice = lattice
+        self._stop_s = stop_s
         self._process: anyio.abc.Process | None = None
 
     @property
@@ -73,7 +76,7 @@ class BrokerProcess:
         with anyio.CancelScope(shield=True):
             with suppress(ProcessLookupError):  # it ended this moment
                 process.send_signal(signal_number)
-            with anyio.move_on_after(STOP_S):
+            with anyio.move_on_after(self._stop_s):
                 await process.wait()
                 return
             process.kill()

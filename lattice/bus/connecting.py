@@ -10,6 +10,8 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from lattice.bus.base import Connection
@@ -46,9 +48,12 @@ async def connect(
     """
     options = connect_options(settings, name=name)
     async with connect_nats(options) as link:
+        connection = open_connection(link, settings.lattice)
         if creates_stores:
-            await ensure_stores(link, Names(settings.lattice), replicas=replicas)
-        yield open_connection(link, settings.lattice)
+            ensure = partial(ensure_stores, link, Names(settings.lattice), replicas=replicas)
+            await ensure()
+            connection = replace(connection, ensure_stores=ensure)
+        yield connection
 
 
 def connect_options(settings: Settings, *, name: str) -> ConnectOptions:

@@ -20,7 +20,7 @@ import nats.errors
 
 from lattice.bus.auth import User
 from lattice.bus.broker_files import BrokerFiles, BrokerLimits, find_binary, read_users, write_users
-from lattice.bus.broker_process import START_S, BrokerProcess, growing_pauses
+from lattice.bus.broker_process import START_S, STOP_S, BrokerProcess, growing_pauses
 from lattice.bus.identity import create_user_seed, load_or_create_seed, load_seed, secure_directory
 from lattice.bus.lock import FileLock, read_note
 from lattice.bus.permissions import Role, inbox_prefix
@@ -38,7 +38,8 @@ class EmbeddedNats:
 
     `port` None takes the port of the last start if it is still free. With `take_over` a broker
     that outlived its owner (one that was killed) is ended first; otherwise it is an error, because
-    its clients may still work. `lattice` names the lattice whose account the users belong to.
+    its clients may still work. At its end the server gets `stop_s` before it is killed; what it
+    acknowledged is on disk by then. `lattice` names the lattice whose account the users belong to.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class EmbeddedNats:
         port: int | None = None,
         limits: BrokerLimits | None = None,
         take_over: bool = False,
+        stop_s: float = STOP_S,
     ) -> None:
         if fault := name_fault(lattice):
             raise InvalidError(f"lattice: {fault}")
@@ -57,7 +59,7 @@ class EmbeddedNats:
         self._asked_port = port
         self._limits = limits or BrokerLimits()
         self._take_over = take_over
-        self._process = BrokerProcess(find_binary(), self._files, lattice=lattice)
+        self._process = BrokerProcess(find_binary(), self._files, lattice=lattice, stop_s=stop_s)
         self._users: tuple[User, ...] = ()
         self._owner_lock: FileLock | None = None
 

@@ -11,6 +11,8 @@ import base64
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +105,8 @@ def load_or_create_identity(directory: Path) -> Identity:
 def load_or_create_seed(path: Path, fresh: bytes) -> str:
     """Return the public key of the seed in a file, which gets `fresh` if it does not exist.
 
-    `Raises:` as `load_seed`.
+    Raises:
+        DeniedError: it cannot be written; others as `load_seed`.
     """
     if not path.exists():
         _create(path, fresh + b"\n")
@@ -169,31 +172,52 @@ def secure_directory(directory: Path) -> None:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Replace a file by one that only we can read, all at once: no reader sees a half."""
-    staged = _stage(path, content)
-    staged.replace(path)
-    _sync_directory(path.parent)
+    """Replace a file by one that only we can read, all at once: no reader sees a half.
+
+    Raises:
+        DeniedError: it cannot be written, for want of a permission or of room.
+    """
+    with _writing(path):
+        staged = _stage(path, content)
+        try:
+            staged.replace(path)
+        finally:
+            staged.unlink(missing_ok=True)
+        _sync_directory(path.parent)
 
 
 def _create(path: Path, content: bytes) -> None:
     """Write a new file unless another process was faster, whose file then stands."""
-    staged = _stage(path, content)
+    with _writing(path):
+        staged = _stage(path, content)
+        try:
+            os.link(staged, path)  # unlike a rename, never replaces a file
+        except FileExistsError:
+            pass
+        finally:
+            staged.unlink()
+        _sync_directory(path.parent)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        os.link(staged, path)  # unlike a rename, never replaces a file
-    except FileExistsError:
-        pass
-    finally:
-        staged.unlink()
-    _sync_directory(path.parent)
+        yield
+    except OSError as error:
+        raise DeniedError(f"{path} cannot be written: {error.strerror}", path=str(path)) from None
 
 
 def _stage(path: Path, content: bytes) -> Path:
     staged = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        staged.unlink()
+        raise
     return staged
 
 

@@ -6,22 +6,29 @@ What each method publishes to (subscriptions are under the connection's own inbo
 | method | publishes to |
 |---|---|
 | `Store.get` | `$JS.API.DIRECT.GET.KV_<b>.$KV.<b>.<key>` |
-| `Store.put`, `Store.delete` | `$KV.<b>.<key>`; with `expect=0` over a removal also as `get` |
-| `Store.put_many` | `$KV.<b>.<key>` of each write, with `expect=0` also as `get`; `$KV.<b>._fence` if there is a fence and every write has an `expect` |
+| `Store.put`, `Store.delete` | `$KV.<b>.<key>`, in the control bucket `<intake>.<key>`; with `expect=0` over a removal also as `get` |
+| `Store.put_many` | as `put` for each write; with `expect=0` also as `get`; with the key `_fence` if there is a fence and every write has an `expect` |
 | `Store.keys`, `Store.watch` of `<prefix>` | `$JS.API.CONSUMER.CREATE.KV_<b>.<random>.$KV.<b>.<prefix>` and `....<prefix>.>` (one of the two rights is enough, then only that is read), without prefix `....$KV.<b>.>`; `$JS.API.CONSUMER.MSG.NEXT.KV_<b>.<random>` |
 | `Log.append` | the record's subject |
 | `Log.read` of `<pattern>` | `$JS.API.CONSUMER.CREATE.<stream>.<random>.<pattern>`, `$JS.API.CONSUMER.MSG.NEXT.<stream>.<random>` |
 | `Objects.has` | `$JS.API.DIRECT.GET.OBJ_<b>.$O.<b>.M.<name>` |
 | `Objects.get` | as `has`; `$JS.API.CONSUMER.CREATE.OBJ_<b>.<random>.$O.<b>.C.<upload>`, `$JS.API.CONSUMER.MSG.NEXT.OBJ_<b>.<random>` |
-| `Objects.put` | as `has`; `$O.<b>.C.<upload>`, `$O.<b>.M.<name>` |
+| `Objects.put` | as `has`; `<intake>.C.<upload>`, `<intake>.M.<name>` |
+| the first write to an intake | `$JS.API.STREAM.INFO.<stream>` |
 | `ensure_stores` | `$JS.API.STREAM.CREATE.<stream>`, `$JS.API.STREAM.INFO.<stream>` of the four streams |
+
+The control bucket and the artifacts are guarded: their streams listen on an intake, a subject with
+a random token, and keep what comes under the subjects of their layout (see `lattice.bus.intakes`
+and `lattice.bus.permissions`).
 """  # noqa: E501 - rows of a table
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lattice.bus.base import Connection
 from lattice.bus.jetstream_api import JetStream
@@ -41,6 +48,9 @@ EVENTS_AGE_S = 24 * 3600
 
 DEDUP_S = 120
 """Seconds in which an equal `dedup_id` is recognized, as `Log.append` promises."""
+
+SECRET_BYTES = 16
+"""Random bytes in the name of an intake: nobody guesses it."""
 
 MIB = 1024 * 1024
 
@@ -67,7 +77,7 @@ def open_connection(link: NatsLink, lattice: str) -> Connection:
     return Connection(
         lattice=lattice,
         bus=NatsBus(link),
-        control=JetStreamStore(api, names.control_bucket),
+        control=JetStreamStore(api, names.control_bucket, is_guarded=True),
         hosts=JetStreamStore(api, names.hosts_bucket),
         events=JetStreamLog(api, names.events_stream, names.events()),
         artifacts=JetStreamObjects(api, names.artifacts_bucket),
@@ -110,10 +120,14 @@ async def _ensure(api: JetStream, config: Mapping[str, object]) -> None:
         except ConflictError:  # somebody else created it meanwhile, with other limits
             answer = await api.call(f"STREAM.INFO.{name}")
     found = answer.get("config", {})
+    wanted = {"subjects": _subjects(config)} | {
+        field: config[field] for field in _NEEDED if field in config
+    }
+    has = {**found, "subjects": _subjects(found)}
     lacking = [
-        f"{field}: {found.get(field)!r}, needs {config[field]!r}"
-        for field in _NEEDED
-        if field in config and found.get(field) != config[field]
+        f"{field}: {has.get(field)!r}, needs {needed!r}"
+        for field, needed in wanted.items()
+        if has.get(field) != needed
     ]
     if lacking:
         raise IncompatibleError(
@@ -124,8 +138,18 @@ async def _ensure(api: JetStream, config: Mapping[str, object]) -> None:
         )
 
 
+def _subjects(config: Mapping[str, Any]) -> str:
+    """Return what a stream keeps and how it gets there, the same for every intake."""
+    listened = [str(subject) for subject in config.get("subjects") or ()]
+    transform = config.get("subject_transform")
+    if transform and listened == [transform["src"]] and _INTAKE.search(listened[0]):
+        return f"{transform['dest']} by an intake"
+    return " and ".join(listened) + (f" as {transform['dest']}" if transform else "")
+
+
+_INTAKE = re.compile(rf"\.intake\.[a-z]+\.[0-9a-f]{{{2 * SECRET_BYTES}}}\.>$")
+
 _NEEDED = (
-    "subjects",
     "retention",
     "max_msgs_per_subject",
     "allow_atomic",
@@ -139,7 +163,10 @@ operator's choice."""
 
 def _streams(names: Names, limits: StoreLimits) -> tuple[dict[str, object], ...]:
     return (
-        _bucket(names.control_bucket, limits.control_bytes),
+        {
+            **_bucket(names.control_bucket, limits.control_bytes),
+            **_guard(names, "ctl", f"$KV.{names.control_bucket}.>"),
+        },
         # Every host writes here, so the header by which one message removes all others is off. Only
         # the server's own word about an expiry would need it, and inventories do not expire.
         {
@@ -149,10 +176,7 @@ def _streams(names: Names, limits: StoreLimits) -> tuple[dict[str, object], ...]
         },
         {
             "name": f"OBJ_{names.artifacts_bucket}",
-            "subjects": [
-                f"$O.{names.artifacts_bucket}.C.>",
-                f"$O.{names.artifacts_bucket}.M.>",
-            ],
+            **_guard(names, "artifacts", f"$O.{names.artifacts_bucket}.>"),
             "retention": "limits",
             "max_bytes": limits.artifacts_bytes,
             "discard": "new",
@@ -170,6 +194,12 @@ def _streams(names: Names, limits: StoreLimits) -> tuple[dict[str, object], ...]
             "allow_direct": True,
         },
     )
+
+
+def _guard(names: Names, store: Literal["ctl", "artifacts"], kept: str) -> dict[str, object]:
+    """Return what lets a stream take only what comes by a new intake, and keep it as `kept`."""
+    intake = f"{names.intake(store, secrets.token_hex(SECRET_BYTES))}.>"
+    return {"subjects": [intake], "subject_transform": {"src": intake, "dest": kept}}
 
 
 def _bucket(name: str, max_bytes: int) -> dict[str, object]:

@@ -23,6 +23,7 @@ from lattice.errors import (
     ConflictError,
     DeadlineExceededError,
     DecodeError,
+    DeniedError,
     IncompatibleError,
     InternalError,
     LatticeError,
@@ -64,7 +65,6 @@ class Stored:
     """The server's confirmation that a message is in the stream."""
 
     sequence: int
-    is_duplicate: bool
 
 
 class JetStream:
@@ -72,6 +72,39 @@ class JetStream:
 
     def __init__(self, link: NatsLink) -> None:
         self.link = link
+        self._guarded: dict[str, str] = {}  # streams by the family of their subjects
+
+    def guard(self, family: str, stream: str) -> None:
+        """Write what goes to `family` to wherever its stream listens; see `Intakes`."""
+        self._guarded[family] = stream
+
+    async def find_intake(self, subject: str, *, anew: bool = False) -> None:
+        """Ask where writes to a subject go, if its stream is guarded; once, or now and `anew`.
+
+        Who may not know gets no error here: what he writes is refused under its plain subject.
+
+        Raises:
+            UnavailableError: no answer, or there is no such stream; nothing was written.
+        """
+        intakes = self.link.intakes
+        for family, stream in self._guarded.items():
+            if subject.startswith(family) and (anew or not intakes.knows(family)):
+                intakes.learn(family, await self._intake(family, stream))
+
+    async def _intake(self, family: str, stream: str) -> str:
+        try:
+            answer = await self.call(f"STREAM.INFO.{stream}")
+        except DeniedError:
+            return family
+        except NotFoundError:
+            raise _nobody(family) from None
+        except OutcomeUnknownError as error:  # of the question, not of the write
+            raise UnavailableError(f"nothing was written to {stream}: {error}") from None
+        match answer.get("config", {}).get("subjects"):
+            case [str(pattern)] if pattern.endswith(".>"):
+                return pattern.removesuffix(">")
+            case _:
+                return family
 
     async def call(self, verb: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         """Return the answer of `$JS.API.<verb>`; repeated while nobody listens.
@@ -130,9 +163,11 @@ class JetStream:
         """
         start_s = anyio.current_time()
         while True:
+            await self.find_intake(subject)
             try:
                 reply = await self.link.ask(subject, body, timeout_s=ANSWER_S, headers=headers)
             except NoRouteError:
+                self.link.intakes.forget()  # the stream may have been made again
                 if anyio.current_time() - start_s > NOBODY_S:
                     raise _nobody(subject) from None
                 await anyio.sleep(PAUSE_S)
@@ -148,8 +183,9 @@ class Pipeline:
     A context manager; leaving it forgets what was not confirmed. Any error ends it.
     """
 
-    def __init__(self, link: NatsLink) -> None:
-        self._link = link
+    def __init__(self, api: JetStream) -> None:
+        self._api = api
+        self._link = api.link
         self._waiting: deque[tuple[str, OneReply, ExitStack]] = deque()
 
     def __enter__(self) -> Pipeline:
@@ -163,6 +199,7 @@ class Pipeline:
         """Send one message. `Raises:` as `JetStream.write`, also for earlier ones."""
         if len(self._waiting) >= WINDOW:
             await self._confirm()
+        await self._api.find_intake(subject)
         expected = ExitStack()
         reply = OneReply()
         address = expected.enter_context(
@@ -185,6 +222,7 @@ class Pipeline:
             except (TimeoutError, OutcomeUnknownError) as error:
                 raise _unknown(subject, error) from None
         if is_no_responders(packet):
+            self._link.intakes.forget()
             raise _nobody(subject)
         stored(subject, packet)
 
@@ -195,7 +233,7 @@ def stored(subject: str, reply: Packet) -> Stored:
     sequence = answer.get("seq")
     if not isinstance(sequence, int):
         raise DecodeError(f"answer to a write of {subject} has no sequence: {answer!r:.200}")
-    return Stored(sequence=sequence, is_duplicate=bool(answer.get("duplicate")))
+    return Stored(sequence=sequence)
 
 
 def is_marker(headers: Mapping[str, str]) -> bool:

@@ -1,6 +1,7 @@
 """Objects over JetStream: see `Objects`, held to it by tests/contract.
 
-The layout of NATS's object store (ADR-20), so that its tools can look into it: chunks under one
+The layout of NATS's object store (ADR-20), so that its tools can look into it if they name the
+stream (none listens on the subjects of this layout, see `lattice.bus.intakes`): chunks under one
 subject of each upload, and a description under the object's name, which here is the 64 hex digits
 of its digest. Chunks of an upload that was broken off have no description; who collects garbage
 removes them. Nothing is ever overwritten with other bytes.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,15 +24,21 @@ import anyio.to_thread
 from lattice.bus.checks import check_digest
 from lattice.bus.jetstream_api import JetStream, Pipeline
 from lattice.bus.jetstream_reader import Reader, Reattached
-from lattice.errors import ConflictError, DecodeError, NotFoundError
+from lattice.errors import ConflictError, DecodeError, InvalidError, NotFoundError
 from lattice.model.ids import Digest, digest_hex
 from lattice.wire import codec
 
 CHUNK_BYTES = 128 * 1024
 """Bytes of one chunk: the size that NATS's own clients write."""
 
+OBJECT_BYTES_MAX = 1024 * 1024 * 1024
+"""Bytes of one object: it is held in memory when it is read, and whoever wrote its description
+could otherwise fill ours."""
+
 THREAD_BYTES = 4 * 1024 * 1024
 """Bytes above which a digest is computed on a thread: some 10 ms, too long for the event loop."""
+
+_UPLOAD = re.compile(r"[A-Za-z0-9_-]+")
 
 Progress = Callable[[int, int], None]
 
@@ -40,7 +48,6 @@ class _Description:
     upload: str
     size: int
     chunks: int
-    sha256: str  # as ADR-20 writes it
 
 
 class JetStreamObjects:
@@ -50,6 +57,7 @@ class JetStreamObjects:
         self._api = api
         self._bucket = bucket
         self._stream = f"OBJ_{bucket}"
+        api.guard(f"$O.{bucket}.", self._stream)
 
     async def put(self, body: bytes, *, progress: Progress | None = None) -> Digest:
         """See `Objects.put`."""
@@ -65,6 +73,12 @@ class JetStreamObjects:
         described = await self._describe(digest)
         if described is None:
             raise NotFoundError(f"no object {digest} in {self._bucket}", digest=digest)
+        if described.size > OBJECT_BYTES_MAX:
+            raise InvalidError(
+                f"object {digest} in {self._bucket} has {described.size} bytes, "
+                f"at most {OBJECT_BYTES_MAX} are read",
+                digest=digest,
+            )
         body = await self._download(described, progress)
         found = await _digest(body)
         if found != digest or len(body) != described.size:
@@ -90,17 +104,21 @@ class JetStreamObjects:
             raise DecodeError(f"description of {digest} in {self._bucket} is no JSON object")
         if plain.get("deleted"):
             return None
-        return _Description(
-            upload=str(plain.get("nuid", "")),
-            size=int(plain.get("size", 0)),
-            chunks=int(plain.get("chunks", 0)),
-            sha256=str(plain.get("digest", "")),
-        )
+        upload, size, chunks = plain.get("nuid"), plain.get("size", 0), plain.get("chunks", 0)
+        is_sound = isinstance(upload, str) and _UPLOAD.fullmatch(upload)
+        if not is_sound or not _is_count(size) or not _is_count(chunks):
+            raise DecodeError(
+                f"description of {digest} in {self._bucket} is malformed: "
+                f"nuid {upload!r:.80}, size {size!r:.80}, chunks {chunks!r:.80}"
+            )
+        return _Description(upload=str(upload), size=size, chunks=chunks)
 
     async def _upload(self, digest: Digest, body: bytes, progress: Progress | None) -> None:
         upload = secrets.token_hex(11)
         sent = 0
-        with Pipeline(self._api.link) as pipeline:
+        # Many messages are sent before the first is answered, so look once more where they go.
+        await self._api.find_intake(self._chunk_subject(upload), anew=True)
+        with Pipeline(self._api) as pipeline:
             while sent < len(body):
                 chunk = body[sent : sent + CHUNK_BYTES]
                 await pipeline.write(self._chunk_subject(upload), chunk, {})
@@ -134,6 +152,8 @@ class JetStreamObjects:
                     continue
                 chunks.append(message.body)
                 received += len(message.body)
+                if received > described.size:
+                    break  # not what was described; the digest is checked next
                 if progress is not None:
                     progress(received, described.size)
         finally:
@@ -161,6 +181,10 @@ class JetStreamObjects:
             "options": {"max_chunk_size": CHUNK_BYTES},
         }
         return json.dumps(description).encode()
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 async def _digest(body: bytes) -> Digest:

@@ -58,10 +58,12 @@ _REMOVAL = {"KV-Operation": "DEL", "Nats-TTL": f"{REMOVAL_TTL_S}s"}
 class JetStreamStore:
     """See `Store`."""
 
-    def __init__(self, api: JetStream, bucket: str) -> None:
+    def __init__(self, api: JetStream, bucket: str, *, is_guarded: bool = False) -> None:
         self._api = api
         self._stream = f"KV_{bucket}"
         self._prefix = f"$KV.{bucket}."
+        if is_guarded:
+            api.guard(self._prefix, self._stream)
 
     async def get(self, key: str) -> Entry | None:
         """See `Store.get`."""
@@ -210,6 +212,7 @@ class JetStreamStore:
         """Send one atomic batch (NATS ADR-50): the first and the last message are answered."""
         *begin, (last_key, last_value, last_conditions) = self._messages(writes, fence, removals)
         batch = secrets.token_hex(16)
+        await self._api.find_intake(self._prefix)
         refusal = OneReply()  # of a message in the middle, which has no reply of its own
         with ExitStack() as refusals:
             for number, (key, value, conditions) in enumerate(begin, 1):
@@ -235,7 +238,10 @@ class JetStreamStore:
             reply = await self._api.link.ask(
                 subject, value, timeout_s=BATCH_ANSWER_S, headers=headers
             )
-        except (NoRouteError, DeadlineExceededError, OutcomeUnknownError) as error:
+        except NoRouteError as error:
+            self._api.link.intakes.forget()  # the stream may have been made again
+            raise UnavailableError(f"batch of writes was not begun: {error}") from None
+        except (DeadlineExceededError, OutcomeUnknownError) as error:
             raise UnavailableError(f"batch of writes was not begun: {error}") from None
         if reply.body:  # an error; a batch that may begin is answered with nothing
             stored(subject, reply)
@@ -246,6 +252,7 @@ class JetStreamStore:
                 subject, value, timeout_s=BATCH_ANSWER_S, headers=headers
             )
         except NoRouteError as error:
+            self._api.link.intakes.forget()
             raise UnavailableError(f"batch of writes was not stored: {error}") from None
         except (DeadlineExceededError, OutcomeUnknownError) as error:
             raise OutcomeUnknownError(

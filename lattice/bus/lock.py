@@ -13,6 +13,8 @@ import subprocess
 from pathlib import Path
 from types import TracebackType
 
+from lattice.errors import DeniedError
+
 NOTE_BYTES_MAX = 4096
 """Bytes of the note in a lock file: a process id and an address."""
 
@@ -25,9 +27,13 @@ class FileLock:
 
         Raises:
             BlockingIOError: somebody holds it; `read_note` may say who.
+            DeniedError: the file cannot be opened.
         """
         self.path = path
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise DeniedError(f"lock {path} cannot be opened: {error.strerror}") from None
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -17,10 +17,11 @@ import anyio
 import anyio.lowlevel
 
 from lattice.bus.base import Connection, ConnectionState, Handler, Packet
-from lattice.bus.mailbox import Mailbox
+from lattice.bus.mailbox import Mailbox, body_bytes
 from lattice.bus.matching import check_message, check_pattern, covers
 from lattice.bus.memory_log import MemoryLog, MemoryObjects
 from lattice.bus.memory_store import MemoryStore
+from lattice.bus.options import INBOX_PREFIX
 from lattice.bus.serving import answer_requests
 from lattice.clock import Clock, SystemClock
 from lattice.errors import DeadlineExceededError, NoRouteError, UnavailableError
@@ -179,7 +180,9 @@ class MemoryBus:
     def _add(self, subject: str, queue: str, pending_max: int) -> _Subscription:
         check_pattern(subject)
         self._check_open()
-        mailbox: Mailbox[Packet] = Mailbox(f"subscription to {subject}", limit=pending_max)
+        mailbox: Mailbox[Packet] = Mailbox(
+            f"subscription to {subject}", limit=pending_max, size_of=body_bytes
+        )
         subscription = _Subscription(pattern=subject, queue=queue, mailbox=mailbox)
         self._subscriptions.append(subscription)
         return subscription
@@ -189,7 +192,7 @@ class MemoryBus:
             self._subscriptions.remove(subscription)
 
     def _inbox(self) -> str:
-        return f"_INBOX.{next(self._inboxes)}"
+        return f"{INBOX_PREFIX}.{next(self._inboxes)}"
 
     def _check_open(self) -> None:
         if self._is_closed:

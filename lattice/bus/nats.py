@@ -12,12 +12,10 @@ from contextlib import asynccontextmanager
 import anyio
 
 from lattice.bus.base import ConnectionState, Handler, Packet
-from lattice.bus.mailbox import Mailbox
+from lattice.bus.mailbox import Mailbox, body_bytes
 from lattice.bus.matching import check_subject
 from lattice.bus.nats_link import PENDING_MAX, NatsLink, is_no_responders
-from lattice.bus.options import INBOX_PREFIX
 from lattice.bus.serving import answer_requests
-from lattice.errors import DeniedError
 
 REPLIES_MAX = 65_536
 """Replies that wait for one `request_many`: as many hosts as a lattice may have."""
@@ -61,7 +59,9 @@ class NatsBus:
         """See `Bus.request_many`."""
         check_subject(subject)
         end_s = anyio.current_time() + timeout_s
-        replies: Mailbox[Packet] = Mailbox(f"replies on {subject}", limit=REPLIES_MAX)
+        replies: Mailbox[Packet] = Mailbox(
+            f"replies on {subject}", limit=REPLIES_MAX, size_of=body_bytes
+        )
         with self._link.inbox.expect(replies, subject) as address:
             await self._link.send(subject, body, reply_to=address)
             while True:
@@ -81,7 +81,9 @@ class NatsBus:
         Raises:
             DeniedError: this identity may not subscribe to it.
         """
-        mailbox: Mailbox[Packet] = Mailbox(f"subscription to {subject}", limit=pending_max)
+        mailbox: Mailbox[Packet] = Mailbox(
+            f"subscription to {subject}", limit=pending_max, size_of=body_bytes
+        )
         subscription = await self._link.attach(subject, queue, mailbox)
         try:
             yield mailbox
@@ -99,7 +101,9 @@ class NatsBus:
         Raises:
             DeniedError: this identity may not subscribe to it.
         """
-        mailbox: Mailbox[Packet] = Mailbox(f"requests to {subject}", limit=PENDING_MAX)
+        mailbox: Mailbox[Packet] = Mailbox(
+            f"requests to {subject}", limit=PENDING_MAX, size_of=body_bytes
+        )
         subscription = await self._link.attach(subject, queue, mailbox)
 
         async def stop() -> None:
@@ -114,7 +118,4 @@ class NatsBus:
         await self._link.flush()
 
     async def _reply(self, packet: Packet) -> None:
-        # Whoever asks chooses this address, and we may write what the asker may not.
-        if not packet.subject.startswith(INBOX_PREFIX):
-            raise DeniedError(f"{packet.subject} is no inbox, so no answer is sent there")
         await self._link.send(packet.subject, packet.body, headers=packet.headers)

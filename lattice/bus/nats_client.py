@@ -48,6 +48,34 @@ class NatsClient(Client):
             raise errors.SecureConnWantedError
         await super()._process_info(info, initial_connection)
 
+    async def _process_connect_init(self) -> None:
+        """Tell the stream's protocol that it lies above TLS.
+
+        nats-py makes it as for plain text, and so asyncio logs a complaint at the end of every
+        connection.
+        """
+        await super()._process_connect_init()
+        writer = getattr(self._transport, "_io_writer", None)
+        if self.requires_tls and isinstance(writer, asyncio.StreamWriter):
+            protocol: Any = writer.transport.get_protocol()
+            protocol._over_ssl = True  # noqa: SLF001 - asyncio has no public way
+
+    async def _process_pong(self) -> None:
+        """Pass over the answer to a ping that nobody waits for any more.
+
+        nats-py sets the result of a flush that was cancelled or timed out, and that error ends
+        its reading: the connection would look alive and hear nothing.
+        """
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
+    async def _read_loop(self) -> None:
+        """Count a reading that ended by any error as a lost connection; nats-py only logs some."""
+        await super()._read_loop()
+        if self.is_connected:
+            await self._process_op_err(errors.UnexpectedEOF())
+
     async def _process_err(self, err_msg: str) -> None:
         """Reconnect after an error for which the server closes the connection.
 

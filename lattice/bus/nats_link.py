@@ -19,6 +19,7 @@ from nats.aio.subscription import Subscription
 
 from lattice.bus.base import DRAIN_S, PAYLOAD_BYTES_MAX, ConnectionState, Packet
 from lattice.bus.inbox import Inbox, OneReply
+from lattice.bus.intakes import Intakes
 from lattice.bus.mailbox import Mailbox
 from lattice.bus.matching import check_pattern, check_payload
 from lattice.bus.nats_client import NatsClient
@@ -62,13 +63,15 @@ class NatsLink:
     """A live connection, made and closed by `lattice.bus.nats_connect.connect_nats`.
 
     `reconnects` counts the connections after the first, and `reconnect_listeners` are called
-    after each of them. `inbox` is where replies are expected.
+    after each of them. `inbox` is where replies are expected, `intakes` where guarded stores
+    listen.
     """
 
     def __init__(self, client: NatsClient, *, inbox_prefix: str) -> None:
         self.reconnects = 0
         self.reconnect_listeners: set[Callable[[], None]] = set()
         self.inbox = Inbox(inbox_prefix)
+        self.intakes = Intakes()
         self._client = client
         self._interests: set[_Interest] = set()
         self._up = anyio.Event()
@@ -131,7 +134,10 @@ class NatsLink:
         self._check_connected()
         try:
             await self._client.publish(
-                subject, body, reply=reply_to, headers=dict(headers) if headers else None
+                self.intakes.address(subject),
+                body,
+                reply=reply_to,
+                headers=dict(headers) if headers else None,
             )
         except errors.Error as error:
             raise UnavailableError(f"cannot publish to {subject}: {_reason(error)}") from None
@@ -216,6 +222,7 @@ class NatsLink:
             return
         what, subject, queue = match[1].lower(), match[2], match[3] or ""
         if what == "publish":
+            subject = self.intakes.subject(subject)
             denial = DeniedError(
                 f"this identity may not publish to {subject}", subject=subject, operation="publish"
             )
@@ -250,6 +257,7 @@ class NatsLink:
         """Let everybody go on who waits for a connection."""
         self.reconnects += 1
         self._complaint = ""
+        self.intakes.forget()  # the server may have lost its data
         self._up.set()
         _log.info("connected to NATS again")
         for listener in tuple(self.reconnect_listeners):

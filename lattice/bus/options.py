@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lattice.config import url_fault
 from lattice.errors import InvalidError
 
 CONNECT_TIMEOUT_S = 5.0
@@ -62,7 +63,11 @@ class ConnectOptions:
         faults = []
         if not self.servers:
             faults.append("servers: none given, needs at least one such as nats://127.0.0.1:4222")
-        faults += [fault for server in self.servers if (fault := _server_fault(server))]
+        faults += [
+            f"servers: {fault}"
+            for server in self.servers
+            if (fault := url_fault(_with_scheme(server)))
+        ]
         if len({_is_websocket(server) for server in self.servers}) > 1:
             faults.append("servers: websocket URLs and others cannot be mixed")
         if len(given) > 1:
@@ -77,22 +82,6 @@ def server_address(server: str) -> str:
     """Return a server's URL without the user and password that it may contain."""
     parts = urlsplit(_with_scheme(server))
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-def _server_fault(server: str) -> str | None:
-    form = "needs [nats|tls|ws|wss]://HOST[:PORT]"
-    try:
-        parts = urlsplit(_with_scheme(server))
-        is_well_formed = bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        return f"servers: {server.rpartition('@')[2]!r} has a malformed host or port, {form}"
-    if (
-        not is_well_formed
-        or len(server.split()) != 1
-        or parts.scheme not in ("nats", "tls", "ws", "wss")
-    ):
-        return f"servers: {server.rpartition('@')[2]!r} is no address of NATS, {form}"
-    return None
 
 
 def _is_websocket(server: str) -> bool:

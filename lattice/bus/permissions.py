@@ -1,19 +1,24 @@
 """What each role may publish and subscribe to: the least that its work needs. Pure.
 
-Three ways around a server's permissions shaped this table:
+Four ways around a server's permissions shaped this table:
 
 1. `allow_responses` lets a responder publish to *any* reply subject, which the asker chooses, so
    a host could ask itself and answer into `leader`. It is not used. Instead inboxes begin with
    `_INBOX.<identity>`, each identity subscribes to its own only, and those who answer may publish
    to `_INBOX.>`, whose last tokens are random and seen by nobody else.
-2. The server itself answers wherever a request's reply subject says, and stores the answer if that
-   is a key. A direct get answers with the bytes of a message, so nobody may directly get what he
-   writes: he could put any bytes under any key. Messages of a consumer keep their own subject, so
-   hosts see their inventory, and clients the events, through consumers only. What remains is
-   that a peer can copy a key that it may directly get, or put the server's own words (an
-   acknowledgement) in its place: readers must take what they cannot decode for absent, and check
-   for whom a value is. Only separate accounts would close this.
-3. A read by sequence, and a consumer without a filter in its subject, show the whole stream. Roles
+2. The server itself answers wherever a request's reply subject says, with its own rights. So a
+   stream that kept what comes to `$KV.<bucket>.<key>` would keep an acknowledgement, an error or
+   the answer of a direct get, if a host aimed it there. The control bucket and the artifacts
+   therefore listen on an intake, a subject with a random token that only `STREAM.INFO` tells
+   (`lattice.bus.intakes`): who may ask that is who may write.
+3. Likewise the server's words can be aimed at whoever serves requests, such as `stop` of another
+   host. They never come with an inbox to answer to, and `Bus.serve` takes nothing without one.
+   What remains are the inventories, which every host writes at a known subject: the server's
+   words can take the place of another host's. A direct get answers with the bytes of a message,
+   so nobody may directly get what he writes, or he could choose them; consumers keep the message's
+   own subject, so hosts see their inventory, and clients the events, through consumers only. A
+   scheduler leaves an inventory alone that it cannot read, and its host writes it again.
+4. A read by sequence, and a consumer without a filter in its subject, show the whole stream. Roles
    that read only some keys get the forms that carry the key in the subject.
 """
 
@@ -22,6 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
+from lattice.bus.options import INBOX_PREFIX
 from lattice.wire import subjects
 from lattice.wire.subjects import Names
 
@@ -29,7 +35,7 @@ Role = Literal["host", "scheduler", "client", "operator"]
 
 ROLES: tuple[Role, ...] = ("host", "scheduler", "client", "operator")
 
-INBOXES = "_INBOX.>"
+INBOXES = f"{INBOX_PREFIX}.>"
 """Where replies go."""
 
 
@@ -46,7 +52,7 @@ class Permissions:
 
 def inbox_prefix(identity: str) -> str:
     """Return what the reply subjects of one identity (a public nkey) begin with."""
-    return f"_INBOX.{identity}"
+    return f"{INBOX_PREFIX}.{identity}"
 
 
 def role_permissions(role: Role, names: Names, identity: str) -> Permissions:
@@ -77,7 +83,6 @@ def _host(names: Names, host: str) -> Permissions:
             names.log("*", host),
             names.every_call(),
             names.every_call_at(),
-            names.lead("wake"),
             INBOXES,
             *_key_write(names.hosts_bucket, host),
             *_consume(_kv(names.hosts_bucket), f"$KV.{names.hosts_bucket}.{host}"),
@@ -109,9 +114,9 @@ def _scheduler(names: Names) -> Permissions:
             names.log("*", "*"),
             INBOXES,
             "$JS.API.INFO",
-            *_key_write(names.control_bucket, ">"),
+            f"{names.intake('ctl', '*')}.>",
+            f"{names.intake('artifacts', '*')}.>",
             *_key_write(names.hosts_bucket, ">"),
-            f"$O.{names.artifacts_bucket}.>",
             *(subject for stream in streams for subject in _whole_stream(stream)),
         ),
         subscribe=(names.api(">"), names.lead(">"), names.heartbeat("*"), names.events()),
@@ -143,7 +148,8 @@ def _operator(names: Names) -> Permissions:
             "$JS.API.INFO",
             *(subject for bucket in readable for subject in _key_read(bucket, ">")),
             *_object_read(names.artifacts_bucket),
-            f"$O.{names.artifacts_bucket}.>",
+            f"$JS.API.STREAM.INFO.{_objects(names.artifacts_bucket)}",
+            f"{names.intake('artifacts', '*')}.>",
         ),
         subscribe=client.subscribe,
     )

@@ -11,11 +11,13 @@ import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio
 import anyio.abc
 
 from lattice.bus.base import DRAIN_S, Handler, Packet
+from lattice.bus.options import INBOX_PREFIX
 from lattice.errors import (
     DeadlineExceededError,
     InternalError,
@@ -28,6 +30,13 @@ from lattice.wire import codec
 
 WAITING_PER_RUNNING = 4
 """Requests that wait for each handler that may run: more would only wait out their deadlines."""
+
+WAITING_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of the bodies that wait for one served subject: a queue full of largest messages would
+otherwise take the memory of the whole host."""
+
+SHORT_MESSAGE_MAX = 1000
+"""Characters of an error's message that are kept when the whole error fits in no message."""
 
 RETRY_AFTER_MS = 100
 """Advice to an asker that is turned away: about the time in which a full queue moves."""
@@ -52,6 +61,8 @@ async def answer_requests(
 ) -> AsyncIterator[None]:
     """Answer each of `requests` with what `handler` returns, while the context lasts.
 
+    A request is what has an inbox to answer to. Whoever asks chooses that address, and we may write
+    what the asker may not; and what the server says, wherever an asker aimed it, comes without one.
     `stop` ends the intake and with it `requests`; it is called once, on the way out.
     """
     server = _Server(reply, handler, concurrency)
@@ -79,6 +90,7 @@ class _Server:
         self._concurrency = concurrency
         self._running = 0
         self._waiting: deque[Packet] = deque()
+        self._waiting_bytes = 0
         self._is_intake_over = False
         self._changed = anyio.Event()
 
@@ -86,11 +98,14 @@ class _Server:
         """Start, queue or refuse each request, in the order of arrival."""
         try:
             async for packet in requests:
-                if self._running < self._concurrency:
+                if not packet.reply_to.startswith(f"{INBOX_PREFIX}."):
+                    _log.warning("%s has no inbox to answer to, so it is ignored", packet.subject)
+                elif self._running < self._concurrency:
                     self._running += 1
                     tasks.start_soon(self._work, packet)
-                elif len(self._waiting) < self._concurrency * WAITING_PER_RUNNING:
+                elif self._has_room(packet):
                     self._waiting.append(packet)
+                    self._waiting_bytes += len(packet.body)
                 else:
                     await self._refuse(packet, "all handlers are busy and the queue is full")
         finally:
@@ -103,12 +118,22 @@ class _Server:
             self._changed = anyio.Event()
             await self._changed.wait()
 
+    def _has_room(self, packet: Packet) -> bool:
+        if len(self._waiting) >= self._concurrency * WAITING_PER_RUNNING:
+            return False
+        return self._waiting_bytes + len(packet.body) <= WAITING_BYTES_MAX
+
+    def _next(self) -> Packet:
+        packet = self._waiting.popleft()
+        self._waiting_bytes -= len(packet.body)
+        return packet
+
     async def _work(self, packet: Packet) -> None:
         """Answer a request, then those that wait, so that no task is made for a queued one."""
         try:
             await self._answer(packet)
             while self._waiting:
-                await self._answer(self._waiting.popleft())
+                await self._answer(self._next())
         finally:
             self._running -= 1
             self._changed.set()
@@ -130,12 +155,10 @@ class _Server:
             await self._fail(packet, _internal(packet, error))
         else:
             if isinstance(answer, bytes):
-                answer = Packet(subject=packet.subject, body=answer)
+                answer = Packet(subject=packet.subject, body=answer, headers=_headers(packet))
             await self._send(packet, answer)
 
     async def _send(self, packet: Packet, answer: Packet) -> None:
-        if not packet.reply_to:
-            return
         addressed = Packet(subject=packet.reply_to, body=answer.body, headers=answer.headers)
         try:
             await self._reply(addressed)
@@ -146,18 +169,19 @@ class _Server:
             _log.warning("answer to %s was not sent: %s", packet.subject, error)
 
     async def _fail(self, packet: Packet, error: LatticeError) -> None:
-        if not packet.reply_to:
-            _log.warning("%s failed and nobody waits for the answer: %s", packet.subject, error)
-            return
         as_json = codec.is_json(packet.headers)
         try:
             body = codec.encode({"err": error.to_wire()}, as_json=as_json)
         except (TypeError, ValueError, OverflowError) as fault:
             plain = InternalError(f"{error.message} (its details cannot be encoded: {fault})")
             body = codec.encode({"err": plain.to_wire()}, as_json=as_json)
-        headers = {codec.CONTENT_TYPE: codec.JSON_TYPE} if as_json else {}
+        answer = Packet(subject=packet.reply_to, body=body, headers=_headers(packet))
         try:
-            await self._reply(Packet(subject=packet.reply_to, body=body, headers=headers))
+            try:
+                await self._reply(answer)
+            except InvalidError:  # larger than a message: who asked still learns what went wrong
+                body = codec.encode({"err": _shortened(error)}, as_json=as_json)
+                await self._reply(replace(answer, body=body))
         except LatticeError as lost:
             _log.warning("answer to %s was not sent: %s", packet.subject, lost)
 
@@ -168,12 +192,24 @@ class _Server:
     async def _refuse_waiting(self) -> None:
         """Answer what was taken but will not be started, because the server is being closed."""
         while self._waiting:
-            packet = self._waiting.popleft()
+            packet = self._next()
             await self._last_words(packet, NoRouteError(f"{packet.subject} is closing"))
 
     async def _last_words(self, packet: Packet, error: LatticeError) -> None:
         with anyio.move_on_after(REPLY_S, shield=True):
             await self._fail(packet, error)
+
+
+def _headers(packet: Packet) -> dict[str, str]:
+    """Return the headers of an answer in the asker's encoding."""
+    return {codec.CONTENT_TYPE: codec.JSON_TYPE} if codec.is_json(packet.headers) else {}
+
+
+def _shortened(error: LatticeError) -> dict[str, object]:
+    message = error.message
+    if len(message) > SHORT_MESSAGE_MAX:
+        message = f"{message[:SHORT_MESSAGE_MAX]} (cut from {len(message)} characters)"
+    return {**error.to_wire(), "message": message, "details": {}}
 
 
 def _internal(packet: Packet, error: Exception) -> InternalError:

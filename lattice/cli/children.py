@@ -6,24 +6,39 @@ and each ends by itself when the parent is gone (see `run_until_stopped`).
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 
 TAIL_BYTES = 4096
 """Bytes of a child's log that are shown when it died."""
 
+LOG_BYTES_MAX = 16 * 1024 * 1024
+"""Bytes of a child's log, after which it is begun anew; the one before is kept beside it as
+`NAME.log.1`, so that twice as many are the most that a child takes."""
+
+LOG_LOOK_S = 5.0
+"""Seconds between two looks at how large the logs are: a child that logs as fast as a disk takes
+it is some gigabytes late at worst, and any other one is on time."""
+
 TAIL_LINES = 12
 """Lines of it at most."""
 
+_log = logging.getLogger(__name__)
+
 _KEPT_VARIABLES = frozenset({"LATTICE_DEBUG", "LATTICE_LOG", "LATTICE_ENGINE"})
+"""What children take over of our environment: how much they say, and how the engine converts
+values (`hosts.engine`). All other settings come as words."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +87,7 @@ async def start_child(name: str, words: Sequence[str], log: Path) -> Child:
         for key, value in os.environ.items()
         if not key.startswith("LATTICE_") or key in _KEPT_VARIABLES
     }
+    rotate(log)
     with log.open("ab") as output:
         process = await anyio.open_process(
             [sys.executable, "-m", "lattice", *words, "--ends-with-parent"],
@@ -82,6 +98,38 @@ async def start_child(name: str, words: Sequence[str], log: Path) -> Child:
             start_new_session=True,
         )
     return Child(name=name, process=process, log=log)
+
+
+def rotate(log: Path) -> None:
+    """Begin a log that is too large anew, and keep what it held beside it.
+
+    A child goes on writing where it began, so the file is copied and emptied, not renamed; what
+    it writes between the two is lost.
+
+    Raises:
+        OSError: the disk is full or the file cannot be written; the log stays as it is.
+    """
+    try:
+        if log.stat().st_size <= LOG_BYTES_MAX:
+            return
+    except FileNotFoundError:
+        return
+    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+    os.truncate(log, 0)
+
+
+async def keep_logs_small(children: Mapping[str, Child]) -> None:
+    """Begin the logs of children anew whenever they are too large, until cancelled.
+
+    `children` may change meanwhile.
+    """
+    while True:
+        await anyio.sleep(LOG_LOOK_S)
+        for child in tuple(children.values()):
+            try:
+                await anyio.to_thread.run_sync(rotate, child.log)
+            except OSError as exc:
+                _log.warning("log %s stays as it is: %s", child.log, exc.strerror)
 
 
 def log_tail(path: Path) -> str:

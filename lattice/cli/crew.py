@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 
 from lattice.bus.embedded import EmbeddedNats
 from lattice.bus.identity import load_or_create_identity
-from lattice.cli.children import Child, start_child
+from lattice.cli.children import Child, keep_logs_small, start_child
 from lattice.client import connect
 from lattice.config import Contexts, Settings
 from lattice.errors import DeadlineExceededError, InvalidError, LatticeError, UnavailableError
@@ -27,17 +27,23 @@ from lattice.errors import DeadlineExceededError, InvalidError, LatticeError, Un
 JOIN_S = 30.0
 """Seconds until scheduler and hosts must have joined; two are usual on an idle machine."""
 
-HOSTS_STOP_S = 6.0
+HOSTS_STOP_S = 5.5
 """Seconds that hosts get to finish their calls; ten in all end the whole lattice."""
 
-SCHEDULER_STOP_S = 2.0
+SCHEDULER_STOP_S = 1.5
 """Seconds that the scheduler gets to hand over its lead."""
+
+NATS_STOP_S = 2.0
+"""Seconds that NATS gets once nobody uses it any more: milliseconds are usual."""
 
 RESTART_FIRST_S = 0.5
 """Seconds before a process that died is started again; each further wait is twice as long."""
 
 RESTART_LONGEST_S = 30.0
 """Seconds between two such starts at most."""
+
+NATS = "nats-server"
+"""What people are told that the broker is called."""
 
 POLL_S = 0.1
 """Seconds between two looks at who has joined."""
@@ -99,7 +105,11 @@ class Crew:
             _make_directory(directory)
         async with AsyncExitStack() as stack:
             broker = EmbeddedNats(
-                self.directory / "nats", lattice=self.lattice, port=self._port, take_over=True
+                self.directory / "nats",
+                lattice=self.lattice,
+                port=self._port,
+                take_over=True,
+                stop_s=NATS_STOP_S,
             )
             self._nats = await stack.enter_async_context(broker)
             for name in self._hosts:
@@ -110,6 +120,7 @@ class Crew:
             self._group = await stack.enter_async_context(anyio.create_task_group())
             stack.push_async_callback(self._stop_children)
             self._group.start_soon(self._watch_nats)
+            self._group.start_soon(keep_logs_small, self._children)
             await self._start("scheduler")
             for name in self._hosts:
                 await self._start(name)
@@ -137,7 +148,7 @@ class Crew:
             UnavailableError: one of them ended; the end of its log is shown.
             DeadlineExceededError: it took longer than `JOIN_S`.
         """
-        missing = "the scheduler"
+        missing, cause = "the scheduler", ""
         with anyio.move_on_after(JOIN_S):
             while True:
                 if self._ended.is_set():
@@ -152,12 +163,14 @@ class Crew:
                             if not absent:
                                 self._is_up = True
                                 return
-                            missing = ", ".join(absent)
+                            missing, cause = ", ".join(absent), ""
                             await anyio.sleep(POLL_S)
-                except LatticeError:
+                except LatticeError as exc:
+                    cause = f" ({exc.message})"
                     await anyio.sleep(POLL_S)
         raise DeadlineExceededError(
-            f"{missing} did not join within {JOIN_S:g} s: see the logs in {self.directory / 'logs'}"
+            f"{missing} did not join within {JOIN_S:g} s{cause}: "
+            f"see the logs in {self.directory / 'logs'}"
         )
 
     async def watch(self) -> None:
@@ -166,7 +179,7 @@ class Crew:
 
     def processes(self) -> list[Running]:
         """Return what runs now, NATS first."""
-        found = [Running(name="nats-server", role="nats", pid=self._broker.pid)]
+        found = [Running(name=NATS, role="nats", pid=self._broker.pid)]
         for name, child in self._children.items():
             plan = self._hosts.get(name)
             if plan is None:
@@ -244,9 +257,7 @@ class Crew:
         _report(child.ended_text())
         if not self._restarts:
             return
-        pause_s = RESTART_FIRST_S * 2 ** min(self._deaths[child.name], 16)
-        self._deaths[child.name] += 1
-        await anyio.sleep(min(pause_s, RESTART_LONGEST_S))
+        await anyio.sleep(self._pause_s(child.name))
         if self._is_stopping:
             return
         await self._start(child.name)
@@ -260,8 +271,15 @@ class Crew:
                 self._end(text)
                 return
             _report(text)
+            await anyio.sleep(self._pause_s(NATS))
             await self._broker.restart()
             _report(f"nats-server runs again, pid {self._broker.pid}")
+
+    def _pause_s(self, name: str) -> float:
+        """Return the wait before a process that died is started again, and count its death."""
+        pause_s = RESTART_FIRST_S * 2.0 ** min(self._deaths[name], 16)
+        self._deaths[name] += 1
+        return min(pause_s, RESTART_LONGEST_S)
 
     def _end(self, reason: str) -> None:
         self.end_reason = self.end_reason or reason

@@ -19,12 +19,8 @@ import msgspec
 
 from lattice.client.deploying import Progress, Upload
 from lattice.client.views import Status
-
-SHORT_ID_LENGTH = 12
-"""Characters of a host's id in lines for people; commands take that beginning for the id."""
-
-FOUND_LABELS = "lattice."
-"""What labels begin with that every host finds itself."""
+from lattice.model.ids import host_short
+from lattice.model.labels import RESERVED_PREFIX
 
 _KEY = re.compile(r"\bU[A-Z2-7]{55}\b")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -83,11 +79,19 @@ _STYLES = {
 
 
 def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    lines = [[name.upper() for name in columns], *rows]
+    lines = [
+        [name.upper() for name in columns],
+        *([_one_line(cell) for cell in row] for row in rows),
+    ]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     for line in lines:
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         print("  ".join(padded).rstrip())
+
+
+def _one_line(cell: str) -> str:
+    """Return a cell whose lines cannot be taken for rows: what reads a pipe counts on that."""
+    return " | ".join(printable(line).strip() for line in cell.splitlines())
 
 
 def text_of(value: object) -> str:
@@ -114,12 +118,12 @@ def printable(text: str) -> str:
 
 def short_ids(text: str) -> str:
     """Return text with each public key cut to as much as tells hosts apart and names one."""
-    return _KEY.sub(lambda found: found[0][:SHORT_ID_LENGTH], text)
+    return _KEY.sub(lambda found: host_short(found[0]), text)
 
 
 def own_labels(labels: Mapping[str, str]) -> dict[str, str]:
     """Return the labels that somebody gave, without those that every host finds itself."""
-    return {key: value for key, value in labels.items() if not key.startswith(FOUND_LABELS)}
+    return {key: value for key, value in labels.items() if not key.startswith(RESERVED_PREFIX)}
 
 
 def clock_time(time_s: float) -> str:
@@ -129,12 +133,13 @@ def clock_time(time_s: float) -> str:
 
 
 def size_text(size_bytes: float) -> str:
-    """Return bytes for people: three digits and a binary unit."""
+    """Return bytes for people, roughly: three digits and a binary unit."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if abs(size_bytes) < 1024 or unit == "TiB":
             break
         size_bytes /= 1024
-    return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.3g} {unit}"
+    is_whole = unit == "B" or abs(size_bytes) >= 100
+    return f"{size_bytes:.0f} {unit}" if is_whole else f"{size_bytes:.3g} {unit}"
 
 
 @contextmanager

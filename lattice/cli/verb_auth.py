@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lattice.bus.auth import User, accounts_block
+from lattice.bus.auth import User, accounts_block, user_entry
 from lattice.bus.identity import (
     create_user_seed,
     load_or_create_seed,
     secure_directory,
     user_key_fault,
 )
-from lattice.bus.permissions import Role, inbox_prefix, role_permissions
+from lattice.bus.permissions import Role, inbox_prefix
 from lattice.cli.options import DEFAULT, Options, settings_of
 from lattice.cli.output import print_json
 from lattice.errors import InvalidError
-from lattice.wire.subjects import Names
 
 Keys = list[str] | None
 
@@ -52,15 +51,8 @@ def host_(key: str, /, *, options: Options = DEFAULT) -> None:
     """
     if fault := user_key_fault(key):
         raise InvalidError(fault)
-    granted = role_permissions("host", Names(settings_of(options).lattice), key)
-    user = {
-        "nkey": key,
-        "permissions": {
-            "publish": {"allow": list(granted.publish)},
-            "subscribe": {"allow": list(granted.subscribe)},
-        },
-    }
-    print(json.dumps(user, indent=2))
+    user = User(role="host", public_key=key)
+    print(json.dumps(user_entry(user, settings_of(options).lattice), indent=2))
 
 
 def config_(

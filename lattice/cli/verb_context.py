@@ -119,10 +119,10 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def _inbox(settings: Settings) -> str:
+    from lattice.bus.connecting import identity_of
     from lattice.bus.permissions import inbox_prefix
-    from lattice.cli.keys import key_of
 
-    key = key_of(settings)
+    key = identity_of(settings)
     return inbox_prefix(key) if key else ""
 
 

@@ -9,19 +9,22 @@ from lattice.cli.output import print_json, printable, status_line
 from lattice.cli.verb_get import print_replicas
 from lattice.client.views import Description, reason_text
 
-EVENTS_SHOWN_MAX = 10
-"""Latest events of a deployment that are shown."""
 
-
-async def describe_(name: str, /, *, options: Options = DEFAULT) -> None:
+async def describe_(name: str, /, *, manifest: bool = False, options: Options = DEFAULT) -> None:
     """Show all that is known of a deployment.
 
     Parameters
     ----------
     name
         The deployment.
+    manifest
+        Only its manifest as it stands, on one line of JSON: what `apply -f` and `api.put` take.
     """
     async with client_of(options) as client:
+        if manifest:
+            record, _ = await client.record(name)
+            print(json.dumps(record.manifest))
+            return
         found = await client.describe(name)
     if options.is_json:
         print_json(found)

@@ -24,10 +24,9 @@ from hosts import inventory
 from hosts.agent import HostOptions, run_host
 from hosts.engine.base import Engine
 from lattice.bus.base import Connection
-from lattice.bus.connecting import connect
+from lattice.bus.connecting import connect, identity_of
 from lattice.bus.identity import Identity, load_or_create_identity
 from lattice.bus.lock import FileLock, read_note
-from lattice.cli.keys import key_of
 from lattice.cli.options import (
     DEFAULT,
     Bytes,
@@ -115,15 +114,15 @@ def identified(settings: Settings, identity: Identity) -> tuple[Settings, str]:
 
     Raises:
         InvalidError: the file of the key or token cannot be used.
+        DeniedError: others can read the key's file.
     """
-
     is_own = any(
         origin and not origin.startswith("context ")
         for origin in (settings.origins.get("creds"), settings.origins.get("nkey"))
     )
     if not is_own:
         settings = replace(settings, creds=None, nkey=identity.seed_path)
-    return settings, key_of(settings)
+    return settings, identity_of(settings)
 
 
 @asynccontextmanager

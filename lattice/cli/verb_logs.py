@@ -9,8 +9,9 @@ from cyclopts import Parameter
 from lattice.cli.options import DEFAULT, Options, client_of, host_names
 from lattice.cli.output import clock_time, print_json_line, printable, short_ids
 from lattice.client import LatticeClient
-from lattice.client.observing import LOG_LINES, LogLine
+from lattice.client.observing import LOG_LINES
 from lattice.errors import NotFoundError
+from lattice.wire.requests import LogLine
 
 LINES = LOG_LINES
 

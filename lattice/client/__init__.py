@@ -9,7 +9,6 @@ from __future__ import annotations
 from lattice.client.calling import CallResult
 from lattice.client.deploying import Applied, Upload
 from lattice.client.differences import Difference
-from lattice.client.observing import LogLine
 from lattice.client.session import LatticeClient, connect
 from lattice.client.views import (
     DeploymentView,
@@ -20,6 +19,7 @@ from lattice.client.views import (
     Status,
     UnplacedView,
 )
+from lattice.wire.requests import LogLine
 
 __all__ = [
     "Applied",

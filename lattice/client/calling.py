@@ -27,12 +27,17 @@ from lattice.errors import (
 from lattice.telemetry import call_span
 from lattice.wire import codec
 from lattice.wire.messages import CallReply, Invocation, Leg
+from lattice.wire.requests import OneDeployment
 
 CALL_DEADLINE_S = 30.0
 """Seconds for a call when the caller does not say."""
 
 CACHE_MAX = 1024
 """Deployments whose functions are remembered; a client seldom calls more."""
+
+LOOKUP_S = 1.0
+"""Seconds for one look-up of a deployment before it is repeated: a scheduler that was cut off is
+still asked for a while, and another one answers the next time."""
 
 REPLY_SHARE = 0.95
 """The part of the time left that the host is granted: the rest is for its answer to arrive."""
@@ -158,21 +163,27 @@ class Caller:
                 return choose(deployment, known, function)
             except (NotFoundError, InvalidError):
                 del self._exposed[deployment]
-        with anyio.move_on_after(
-            max(wish.give_up_s - self._asker.clock.monotonic_s(), 0.0)
-        ) as scope:
-            answer = await self._asker.api("get", {"name": deployment})
-        if scope.cancelled_caught:
-            raise DeadlineExceededError(
-                f"call of {function!r}: deployment {deployment!r} was not looked up in time; "
-                "nothing was run"
-            )
+        answer = await self._look_up(wish)
         record = answer.get("record")
         exposed = record.get("exposed") if isinstance(record, dict) else None
         if len(self._exposed) >= CACHE_MAX:
             self._exposed.clear()
         self._exposed[deployment] = exposed if isinstance(exposed, dict) else {}
         return choose(deployment, self._exposed[deployment], function)
+
+    async def _look_up(self, wish: _Wish) -> dict[str, Any]:
+        """Return what a scheduler says of the deployment; reading may be repeated."""
+        while (left_s := wish.give_up_s - self._asker.clock.monotonic_s()) > 0:
+            try:
+                return await self._asker.api(
+                    "get", OneDeployment(name=wish.deployment), timeout_s=min(LOOKUP_S, left_s)
+                )
+            except DeadlineExceededError:
+                continue  # the time left decides
+        raise DeadlineExceededError(
+            f"call of {wish.function!r}: deployment {wish.deployment!r} was not looked up in time; "
+            "nothing was run"
+        )
 
     async def _send(
         self, wish: _Wish, operation: Operation, invocation: Invocation

@@ -36,6 +36,7 @@ from lattice.model.manifest import (
     to_document,
 )
 from lattice.wire import codec
+from lattice.wire.requests import OneDeployment, PutDeployment
 
 Manifest = Path | str | Mapping[str, Any] | Deployment
 """A manifest file, its text (a string with a line break), one document, or a checked value."""
@@ -49,8 +50,12 @@ ARTIFACT_BYTES_MAX = 1024 * 1024 * 1024
 READY_TIMEOUT_S = 60.0
 """Seconds until a deployment must be ready when the caller waits and does not say how long."""
 
-POLL_S = 0.1
-"""Seconds between two looks at a deployment that is not ready yet."""
+POLL_FIRST_S = 0.01
+"""Seconds before the second look at a deployment that is not ready yet: components that the hosts
+have compiled before start in some 10 ms. Each further wait is half as long again."""
+
+POLL_LONGEST_S = 0.1
+"""Seconds between two such looks at most: what a caller waits in vain once it is ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +133,7 @@ async def submit(
 
         await objects.put(body, progress=tell)
     answer = await asker.api(
-        "put", {"manifest": to_document(resolved.deployment), "submitted_by": by}
+        "put", PutDeployment(manifest=to_document(resolved.deployment), submitted_by=by)
     )
     return codec.convert({"warnings": [], **answer}, Applied)
 
@@ -150,6 +155,7 @@ async def wait_ready(
         NotFoundError: it was deleted meanwhile.
     """
     status: Status | None = None
+    pause_s = POLL_FIRST_S
     with anyio.move_on_after(timeout_s):
         while True:
             latest = await _status(asker, applied.name)
@@ -161,20 +167,22 @@ async def wait_ready(
                     return replace(applied, status=status)
                 if status.state == "failed":
                     raise _failure(status)
-            await anyio.sleep(POLL_S)
+            await anyio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, POLL_LONGEST_S)
     raise _late(applied, status, timeout_s)
 
 
 async def _status(asker: Asker, name: str) -> Status | None:
-    """Return the status, or None while no scheduler leads or the leader has not heard of it yet.
+    """Return the status, or None while no scheduler answers or the leader has not heard of it yet.
 
     Raises:
         NotFoundError: the deployment does not exist.
     """
     try:
-        return codec.convert(await asker.lead("status", {"name": name}), Status)
-    except NotFoundError:
-        await asker.api("get", {"name": name})
+        try:
+            return codec.convert(await asker.lead("status", OneDeployment(name=name)), Status)
+        except NotFoundError:
+            await asker.api("get", OneDeployment(name=name))
     except (NoRouteError, DeadlineExceededError):
         pass
     return None

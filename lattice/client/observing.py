@@ -6,10 +6,8 @@ published once and kept by each host for a while: what a host forgot or never se
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
 import anyio
 
@@ -18,23 +16,13 @@ from lattice.client.asking import Asker, list_of
 from lattice.errors import DecodeError, LatticeError
 from lattice.wire import codec, events
 from lattice.wire.messages import Event
+from lattice.wire.requests import LogLine, LogRequest
 
 LOG_LINES = 100
 """Lines of the past that a host is asked for when the caller does not say."""
 
 LOG_LINES_PENDING_MAX = 4096
 """Lines that wait for a slow reader before further ones are dropped."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
-    """One line that a guest or a host wrote."""
-
-    time_s: float = 0.0  # seconds since the Unix epoch, by the host's clock
-    level: str = "info"
-    deployment: str = ""  # "" for the host's own
-    host: str = ""
-    line: str = ""
 
 
 async def read_events(
@@ -73,7 +61,8 @@ async def read_logs(
     """Yield log lines of a deployment, or of one host with all that it runs.
 
     First at most `lines` of the past from each host in `history_from` (ids), oldest first, then
-    with `follow` each new one. A host that does not answer is passed over.
+    with `follow` each new one. A host that does not answer, or not in a readable way, is passed
+    over.
     """
     subject = asker.names.log(deployment or "*", host or "*")
     async with AsyncExitStack() as stack:
@@ -88,12 +77,10 @@ async def read_logs(
         if packets is None:
             return
         told = set(past)
-        newest_s = max((line.time_s for line in past), default=-math.inf)
         async for packet in packets:
             new = _line(packet)
-            if new is None or (new in told and new.time_s <= newest_s):
-                continue
-            yield new
+            if new is not None and new not in told:
+                yield new
 
 
 async def _history(
@@ -102,15 +89,15 @@ async def _history(
     found: list[LogLine] = []
 
     async def ask(host: str) -> None:
-        question: Mapping[str, object] = {"deployment": deployment or None, "lines": lines}
+        request = LogRequest(deployment=deployment or None, lines=lines)
         try:
-            answer = await asker.host(host, "logs", question)
+            answer = await asker.host(host, "logs", request)
+            found.extend(
+                codec.convert({"host": host, **item}, LogLine)
+                for item in list_of(answer, "lines", dict)
+            )
         except LatticeError:
             return
-        found.extend(
-            codec.convert({"host": host, **item}, LogLine)
-            for item in list_of(answer, "lines", dict)
-        )
 
     async with anyio.create_task_group() as group:
         for host in hosts:

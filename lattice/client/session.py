@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from lattice import config
 from lattice.bus.base import Connection
 from lattice.client import deploying, observing
-from lattice.client.asking import REQUEST_TIMEOUT_S, Asker, answer_of, list_of
+from lattice.client.asking import REQUEST_TIMEOUT_S, Asker, all_pages, list_of
 from lattice.client.calling import CALL_DEADLINE_S, Caller, CallResult
 from lattice.client.deploying import READY_TIMEOUT_S, Applied, Manifest, Progress
 from lattice.client.differences import Difference, differences
-from lattice.client.observing import LOG_LINES, LogLine
+from lattice.client.observing import LOG_LINES
 from lattice.client.views import (
     DeploymentView,
     Description,
@@ -31,10 +32,18 @@ from lattice.client.views import (
     Status,
 )
 from lattice.clock import Clock
-from lattice.errors import InvalidError, LatticeError, NoRouteError, NotFoundError
+from lattice.errors import DeniedError, InvalidError, LatticeError, NoRouteError, NotFoundError
 from lattice.model.manifest import to_document
 from lattice.wire import codec
 from lattice.wire.messages import DeploymentRecord, Event
+from lattice.wire.requests import (
+    DeleteDeployment,
+    LabelChange,
+    Listing,
+    LogLine,
+    OneDeployment,
+    ReplicaListing,
+)
 
 PING_TIMEOUT_S = 0.5
 """Seconds for which answers to a ping are gathered: hosts answer within milliseconds."""
@@ -166,27 +175,27 @@ class LatticeClient:
         Raises:
             NotFoundError: there is none of that name.
         """
-        return int((await self._asker.api("delete", {"name": name}))["revision"])
+        return int((await self._asker.api("delete", DeleteDeployment(name=name)))["revision"])
 
     async def record(self, name: str) -> tuple[DeploymentRecord, int]:
         """Return a deployment as stored, and its revision. `Raises:` NotFoundError."""
-        answer = await self._asker.api("get", {"name": name})
+        answer = await self._asker.api("get", OneDeployment(name=name))
         return codec.convert(answer.get("record"), DeploymentRecord), int(answer["revision"])
 
     async def deployments(self) -> list[DeploymentView]:
         """Return all deployments, by name."""
-        answer = await self._asker.api("list", {})
+        answer = await all_pages(partial(self._asker.api, "list"), Listing(), "deployments")
         return sorted(list_of(answer, "deployments", DeploymentView), key=lambda d: d.name)
 
     async def status(self, name: str) -> Status:
         """Return how far a deployment is from what is wanted. `Raises:` NotFoundError."""
-        return codec.convert(await self._asker.lead("status", {"name": name}), Status)
+        return codec.convert(await self._asker.lead("status", OneDeployment(name=name)), Status)
 
     async def replicas(self, deployment: str | None = None) -> ReplicaList:
         """Return the replicas of one or all deployments, and what could not be placed."""
-        return codec.convert(
-            await self._asker.lead("replicas", {"deployment": deployment}), ReplicaList
-        )
+        ask = partial(self._asker.lead, "replicas")
+        answer = await all_pages(ask, ReplicaListing(deployment=deployment), "replicas", "unplaced")
+        return codec.convert(answer, ReplicaList)
 
     async def describe(self, name: str) -> Description:
         """Return all that is known of a deployment; without a leader only what is stored.
@@ -259,7 +268,7 @@ class LatticeClient:
 
     async def hosts(self) -> list[HostView]:
         """Return the hosts that the active scheduler knows, by name."""
-        answer = await self._asker.lead("hosts", {})
+        answer = await all_pages(partial(self._asker.lead, "hosts"), Listing(), "hosts")
         return sorted(list_of(answer, "hosts", HostView), key=lambda host: (host.name, host.id))
 
     async def ping(self, *, timeout_s: float = PING_TIMEOUT_S) -> list[PingView]:
@@ -270,7 +279,7 @@ class LatticeClient:
         )
         async for packet in replies:
             try:
-                found.append(codec.convert(answer_of(packet.body), PingView))
+                found.append(codec.convert(codec.answer_of(packet.body), PingView))
             except LatticeError:
                 continue  # an answer that cannot be read must not hide the others
         return sorted(found, key=lambda host: (host.name, host.host))
@@ -308,7 +317,7 @@ class LatticeClient:
             InvalidError: a key or value is malformed or reserved; nothing was changed.
             NoRouteError: the host is not there.
         """
-        question = {"set": dict(set_labels), "remove": list(remove)}
+        question = LabelChange(set=dict(set_labels), remove=list(remove))
         answer = await self._asker.host(host, "labels", question)
         return {str(key): str(value) for key, value in dict(answer.get("labels", {})).items()}
 
@@ -338,8 +347,11 @@ class LatticeClient:
         lines: int = LOG_LINES,
         follow: bool = False,
     ) -> AsyncIterator[LogLine]:
-        """Yield log lines of a deployment or of a host (by its id), oldest first."""
-        history_from = {host} if host else {found.host for found in await self.ping()}
+        """Yield log lines of a deployment or of a host (by its id), oldest first.
+
+        Whoever may not ask the hosts gets no lines of the past, only new ones.
+        """
+        history_from = {host} if host else await self._hosts_with_history()
         stream = observing.read_logs(
             self._asker,
             deployment=deployment,
@@ -350,3 +362,9 @@ class LatticeClient:
         )
         async for line in stream:
             yield line
+
+    async def _hosts_with_history(self) -> set[str]:
+        try:
+            return {found.host for found in await self.ping()}
+        except DeniedError:  # a client may listen to log lines, but not steer hosts
+            return set()

@@ -15,7 +15,7 @@ COMPOSED = "@composed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InternalLink:
+class InternalWire:
     """Inside a program, `part`'s import `interface` is satisfied by the export of `to`.
 
     Names are as the two binaries write them; they may differ in the patch version.
@@ -33,7 +33,7 @@ class Program:
 
     name: str  # `COMPOSED`, or the name of the service
     parts: tuple[str, ...]
-    links: tuple[InternalLink, ...] = ()
+    wires: tuple[InternalWire, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

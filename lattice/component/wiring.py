@@ -16,7 +16,7 @@ from lattice.component.resolution import (
     COMPOSED,
     CapabilityUse,
     Connection,
-    InternalLink,
+    InternalWire,
     LinkTarget,
     Program,
     Resolution,
@@ -42,7 +42,7 @@ __all__ = [
     "STANDARD_INTERFACES",
     "CapabilityUse",
     "Connection",
-    "InternalLink",
+    "InternalWire",
     "LinkTarget",
     "Program",
     "Resolution",
@@ -169,8 +169,8 @@ def _program_names(deployment: Deployment) -> dict[str, str]:
 
 def _programs(deployment: Deployment, satisfied: Satisfied) -> tuple[Program, ...]:
     components = tuple(each.name for each in deployment.components)
-    links = tuple(
-        InternalLink(
+    wires = tuple(
+        InternalWire(
             part=wanted.part,
             interface=wanted.name,
             to=source.part,
@@ -182,14 +182,14 @@ def _programs(deployment: Deployment, satisfied: Satisfied) -> tuple[Program, ..
     services = tuple(Program(name=each.name, parts=(each.name,)) for each in deployment.services)
     if not components:
         return services
-    return (Program(name=COMPOSED, parts=components, links=links), *services)
+    return (Program(name=COMPOSED, parts=components, wires=wires), *services)
 
 
 def _cycles(programs: Iterable[Program]) -> Iterable[str]:
     """Yield a circle of components that import each other: they cannot be instantiated."""
     for program in programs:
         needs = {
-            part: sorted({link.to for link in program.links if link.part == part})
+            part: sorted({wire.to for wire in program.wires if wire.part == part})
             for part in program.parts
         }
         done: set[str] = set()

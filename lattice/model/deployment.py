@@ -26,15 +26,34 @@ class Limits:
     queue: int = 256  # calls that wait in one replica; one more is `overloaded`
 
 
+InstanceMode = Literal["fresh", "reuse"]
+"""Whether an instance of a component takes one call, or several one after the other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instances:
+    """How instances of a component are kept; of components that are composed, the strictest wins.
+
+    A component whose instances are reused must not rely on what an earlier call left behind, and
+    must not leave behind what a later call should not see.
+    """
+
+    mode: InstanceMode = "fresh"
+    invocations_max: int = 1000  # calls that one instance takes, when it is reused
+    idle_s: float = 30.0  # time without a call until idle instances are closed
+    ready: int = 1  # instances made ahead of the next call, once there was a call
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """A stateless part: a fresh instance for each call."""
+    """A stateless part: what one call leaves in memory is no concern of the next."""
 
     name: str
     image: str  # `sha256:...`, or a path that `apply` uploads
     limits: Limits = field(default_factory=Limits)
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     config: Mapping[str, str] = field(default_factory=dict[str, str])
+    instances: Instances = field(default_factory=Instances)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

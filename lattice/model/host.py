@@ -44,9 +44,9 @@ class ReplicaReport:
     deployment: DeploymentName
     generation: int
     state: ReplicaState
-    reason: str = ""  # the host's own error text when failed or in a crash loop
-    restarts: int = 0
-    calls: int = 0  # answered since the replica started
+    reason: str = ""  # the host's own error text when it failed, or a service of it did
+    restarts: int = 0  # failures in a row, and restarts of its services since it last started
+    calls: int = 0  # begun since the replica last started, from outside of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

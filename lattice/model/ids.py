@@ -12,7 +12,6 @@ from typing import NewType
 HostId = NewType("HostId", str)
 """The host's public nkey (`U...`, 56 characters): who it is, not where it runs."""
 
-LatticeName = NewType("LatticeName", str)
 DeploymentName = NewType("DeploymentName", str)
 ReplicaId = NewType("ReplicaId", str)
 """`<deployment>/<generation>/<host>/<assignment>.<ordinal>`: new for every assignment."""

@@ -22,6 +22,9 @@ KEY_LENGTH_MAX = 128
 VALUE_LENGTH_MAX = 256
 """Characters of a label value."""
 
+RESERVED_PREFIX = "lattice."
+"""Labels under it are facts that a host finds itself."""
+
 _KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
 _SET = re.compile(r"(?P<key>\S+)\s+(?P<op>in|notin)\s*\((?P<values>[^()]*)\)")
 _COMPARE = re.compile(r"(?P<key>[^\s=!<>]+)\s*(?P<op>==?|!=|>|<)\s*(?P<value>[^\s=!<>]+)")

@@ -17,6 +17,7 @@ from lattice.model.deployment import (
     Component,
     Deployment,
     File,
+    Instances,
     Limits,
     Link,
     Placement,
@@ -164,11 +165,25 @@ _PART_FIELDS = (
     Field("env", _ENV, "environment variables of the guest"),
     Field("config", _CONFIG, "what wasi:config tells the guest"),
 )
+_INSTANCES = Object(
+    make=Instances,
+    blank=Instances(),
+    fields=(
+        Field("mode", Choice(options=("fresh", "reuse")), "one call for each instance, or several"),
+        Field(
+            "maxInvocations",
+            Integer(minimum=1, maximum=1_000_000_000),
+            "calls that a reused instance takes",
+            "invocations_max",
+        ),
+        Field("idle", _duration(86_400), "time without a call until one is closed", "idle_s"),
+        Field("ready", Integer(minimum=0, maximum=64), "instances made ahead of calls"),
+    ),
+)
 _COMPONENT = Object(
     make=Component,
     blank=Component(name="", image=""),
-    fields=_PART_FIELDS,
-    later={"instances": "reuse of instances; every call has a fresh one"},
+    fields=(*_PART_FIELDS, Field("instances", _INSTANCES, "how instances are kept")),
 )
 
 

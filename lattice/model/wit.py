@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from lattice.errors import InvalidError
-
 ROOT = ""
 """The interface name of functions that a component exports at its root."""
 
@@ -56,20 +54,6 @@ def track(version: str) -> str:
     if minor != "0" or patch is None:
         return f"0.{minor}"
     return f"0.0.{patch}"
-
-
-def parse_interface(text: str) -> InterfaceName:
-    """Return the interface that a text names.
-
-    Raises:
-        InvalidError: the text is not `namespace:package/interface[@version]`.
-    """
-    match = _NAME.fullmatch(text)
-    if match is None:
-        raise InvalidError(
-            f"{text!r} is not an interface name, expected namespace:package/interface[@version]"
-        )
-    return InterfaceName(match["base"], match["version"] or "")
 
 
 def interface_key(name: str) -> str:

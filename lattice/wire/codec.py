@@ -6,13 +6,15 @@ with the path of the bad field. Unknown fields are ignored; new fields have defa
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgpack
 import msgspec
 
-from lattice.errors import DecodeError
+from lattice.errors import DecodeError, from_wire
 
 JSON_TYPE = "application/json"
 """The value of the header `Content-Type` that asks for JSON; the answer is then JSON too."""
@@ -25,12 +27,10 @@ NESTING_MAX = 64
 T = TypeVar("T")
 
 
-def is_json(headers: object) -> bool:
-    """Tell whether a packet's headers ask for JSON (names and value compared without case)."""
-    if not isinstance(headers, dict) and not hasattr(headers, "items"):
-        return False
+def is_json(headers: Mapping[str, str]) -> bool:
+    """Tell whether a packet's headers ask for JSON (name and value compared without case)."""
     return any(
-        str(name).lower() == "content-type" and str(value).partition(";")[0].strip() == JSON_TYPE
+        name.lower() == "content-type" and value.partition(";")[0].strip().lower() == JSON_TYPE
         for name, value in headers.items()
     )
 
@@ -55,7 +55,8 @@ def decode(body: bytes, *, as_json: bool = False) -> Any:
             plain = json.loads(body)
         else:
             plain = msgpack.unpackb(body, raw=False, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException, RecursionError) as exc:
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as exc:
+        # A TypeError: MessagePack may write a map or an array as the key of a map.
         form = "JSON" if as_json else "MessagePack"
         raise DecodeError(
             f"{len(body)} bytes are not {form}: {str(exc) or type(exc).__name__}"
@@ -86,6 +87,23 @@ def convert(plain: object, cls: type[T]) -> T:
         raise DecodeError(f"not a valid {cls.__name__}: {exc}") from None
 
 
+def answer_of(body: bytes, *, as_json: bool = False) -> dict[str, Any]:
+    """Return the `ok` map of an answer to a request.
+
+    Raises:
+        LatticeError: what its `err` says.
+        DecodeError: it is neither `{ok}` nor `{err}`.
+    """
+    plain = decode(body, as_json=as_json)
+    if isinstance(plain, dict) and isinstance(plain.get("err"), dict):
+        raise from_wire(plain["err"])
+    ok = plain.get("ok") if isinstance(plain, dict) else None
+    if not isinstance(ok, dict):
+        shape = sorted(map(str, plain)) if isinstance(plain, dict) else type(plain).__name__
+        raise DecodeError(f"answer is neither {{ok}} nor {{err}} but {shape}")
+    return ok
+
+
 def _is_deep(plain: object) -> bool:
     level = [plain]
     for _ in range(NESTING_MAX):
@@ -102,8 +120,6 @@ def _is_deep(plain: object) -> bool:
 
 def _json_default(value: object) -> object:
     if isinstance(value, bytes):
-        import base64
-
         return {"base64": base64.b64encode(value).decode()}
     message = f"{type(value).__name__} has no JSON form"
     raise TypeError(message)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from lattice.errors import DecodeError
+from lattice.wire.codec import decode
 from lattice.wire.messages import Event
 from lattice.wire.subjects import Names
 
@@ -46,7 +47,7 @@ def from_packet(body: bytes, headers: Mapping[str, str]) -> Event:
     """
     attributes = {name.lower(): value for name, value in headers.items()}
     try:
-        data = json.loads(body) if body else {}
+        data = decode(body, as_json=True) if body else {}
         return Event(
             id=attributes["ce-id"],
             kind=attributes["ce-type"].removeprefix(TYPE_PREFIX),
@@ -55,5 +56,5 @@ def from_packet(body: bytes, headers: Mapping[str, str]) -> Event:
             time_s=datetime.fromisoformat(attributes["ce-time"]).timestamp(),
             data=data if isinstance(data, dict) else {"value": data},
         )
-    except (KeyError, ValueError) as exc:
+    except (KeyError, ValueError, OverflowError) as exc:
         raise DecodeError(f"not a CloudEvent: {type(exc).__name__} {exc}") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from lattice.errors import InvalidError
 from lattice.model.wit import ROOT, interface_key
@@ -195,6 +196,13 @@ class Names:
     def artifacts_bucket(self) -> str:
         """Components, models and files by digest (an object store)."""
         return f"lat_{self.lattice}_artifacts"
+
+    def intake(self, store: Literal["ctl", "artifacts"], secret: str) -> str:
+        """What the subjects begin with on which a guarded store takes writes.
+
+        `secret` is a random token that only those know who may write there; `*` for any.
+        """
+        return f"{self.prefix}.intake.{store}.{secret}"
 
     @property
     def events_stream(self) -> str:

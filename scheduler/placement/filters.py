@@ -11,10 +11,20 @@ from functools import lru_cache
 from typing import Literal
 
 from lattice.model.wit import wanted_matches
-from scheduler.placement.model import Candidate, Demand
+from scheduler.placement.model import NEEDS, Candidate, Demand
 
 Kind = Literal[
-    "lost", "silent", "cordoned", "frozen", "failed", "label", "interface", "slots", "cpu", "memory"
+    "lost",
+    "silent",
+    "feature",
+    "cordoned",
+    "frozen",
+    "failed",
+    "label",
+    "interface",
+    "slots",
+    "cpu",
+    "memory",
 ]
 
 CAPACITY_KINDS: frozenset[str] = frozenset({"slots", "cpu", "memory"})
@@ -76,6 +86,8 @@ def standing_refusal(demand: Demand, candidate: Candidate) -> Refusal | None:
         return Refusal("lost", "lost: no heartbeat")
     if candidate.state == "silent":
         return Refusal("silent", "not heard of since the scheduler took over")
+    if unknown := [need for need in NEEDS if need not in candidate.features]:
+        return Refusal("feature", f"its release does not understand {', '.join(unknown)}")
     if candidate.is_cordoned:
         return Refusal("cordoned", "cordoned")
     if candidate.is_frozen:
@@ -105,13 +117,14 @@ def capacity_refusal(demand: Demand, room: Room) -> Refusal | None:
         return Refusal("cpu", _lack("cpu", f"{cpu}m", f"{demand.cpu_milli}m"), cpu)
     memory = capacity.memory_bytes - room.memory_bytes
     if demand.memory_bytes and memory < demand.memory_bytes:
-        needs = size_text(demand.memory_bytes)
-        return Refusal("memory", _lack("memory", size_text(memory), needs), memory)
+        needs = exact_size(demand.memory_bytes)
+        return Refusal("memory", _lack("memory", exact_size(memory), needs), memory)
     return None
 
 
-def size_text(size_bytes: int) -> str:
-    """Return a number of bytes for people, exact where a binary unit divides it."""
+def exact_size(size_bytes: int) -> str:
+    """Return a number of bytes for people, exact where a binary unit divides it: a lack of one page
+    must not read as "1 GiB free, needs 1 GiB"."""
     for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if size_bytes and size_bytes % factor == 0:
             return f"{size_bytes // factor} {unit}"

@@ -23,6 +23,10 @@ CandidateState = Literal["ready", "silent", "lost"]
 """`silent`: not heard of since the scheduler took over, and not yet long enough to be lost."""
 
 
+NEEDS = ("replicas@1",)
+"""The features that a host must understand to read the targets that this release writes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
     """`count` replicas of one generation of a deployment, and what each needs of its host.
@@ -59,6 +63,7 @@ class Candidate:
     labels: Labels
     interfaces: tuple[str, ...]
     capacity: Capacity
+    features: tuple[str, ...] = NEEDS
     state: CandidateState = "ready"
     is_cordoned: bool = False
     is_frozen: bool = False

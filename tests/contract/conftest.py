@@ -1,85 +1,190 @@
-"""Each contract test runs over memory and over a real server, on a fresh lattice of its own."""
+"""Each contract test runs over memory and over a real server, on a lattice of its own.
+
+Over the server every party connects as the product does: with the key of its role, and with no
+more rights than that. In memory all share one connection, because it knows no roles.
+"""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 
 from lattice.bus.base import Bus, Connection, Log, Objects, Store
-from lattice.bus.jetstream import StoreLimits, ensure_stores, open_connection
+from lattice.bus.embedded import EmbeddedNats
+from lattice.bus.identity import Identity
 from lattice.bus.memory import memory_connection
-from lattice.bus.nats_connect import connect_nats
-from lattice.bus.options import ConnectOptions
+from lattice.bus.permissions import Role
+from lattice.testing import LATTICE, connect_as, new_host, running_nats
 from lattice.wire.subjects import Names
-from tests.contract.server import PlainServer
+from tests.contract.joining import empty_stores, fresh_token
 
-SMALL = StoreLimits(
-    control_bytes=8 << 20, hosts_bytes=1 << 20, events_bytes=8 << 20, artifacts_bytes=64 << 20
-)
+HOST_IN_MEMORY = "UHOST"
 
-_numbers = itertools.count(1)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """An empty lattice: in memory, or on a server together with the key of a host."""
+
+    host: str
+    memory: Connection | None = None
+    nats: EmbeddedNats | None = None
+    identity: Identity | None = None
+
+    @asynccontextmanager
+    async def joined(self, role: Role) -> AsyncIterator[Connection]:
+        """Yield what a process of a role holds of the lattice."""
+        if self.nats is None:
+            assert self.memory is not None
+            yield self.memory
+            return
+        identity = self.identity if role == "host" else None
+        async with connect_as(self.nats, role, identity) as connection:
+            yield connection
 
 
 @pytest.fixture(scope="session")
-def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainServer]:
-    server = PlainServer(tmp_path_factory.mktemp("nats"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[PlainServer]:
-    """A server for one test, which may kill it."""
-    server = PlainServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
+async def contract_nats(anyio_backend: str) -> AsyncIterator[EmbeddedNats]:
+    """A broker whose stores these tests may empty."""
+    async with running_nats() as nats:
+        yield nats
 
 
 @pytest.fixture(params=["memory", pytest.param("nats", marks=pytest.mark.nats)])
-async def connection(request: pytest.FixtureRequest) -> AsyncIterator[Connection]:
-    lattice = f"l{next(_numbers)}"
+def broker(request: pytest.FixtureRequest) -> EmbeddedNats | None:
+    """The server that a test runs over, None in memory."""
     if request.param == "memory":
-        yield memory_connection(lattice)
-        return
-    server: PlainServer = request.getfixturevalue("plain_server")
-    async with connect_nats(ConnectOptions(servers=(server.url,))) as link:
-        await ensure_stores(link, Names(lattice), limits=SMALL)
-        yield open_connection(link, lattice)
+        return None
+    nats: EmbeddedNats = request.getfixturevalue("contract_nats")
+    return nats
 
 
 @pytest.fixture
-async def other(
-    connection: Connection, request: pytest.FixtureRequest
-) -> AsyncIterator[Connection]:
-    """What a second process holds of the same lattice."""
-    if "memory" in request.node.callspec.id:
+async def world(broker: EmbeddedNats | None) -> World:
+    if broker is None:
+        return World(host=HOST_IN_MEMORY, memory=memory_connection(LATTICE))
+    identity = await new_host(broker)
+    return World(host=identity.id, nats=broker, identity=identity)
+
+
+@pytest.fixture
+def names() -> Names:
+    return Names(LATTICE)
+
+
+# --- parties ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def stores(world: World) -> None:
+    """Let a test find nothing in the stores."""
+    if world.nats is not None:
+        await empty_stores(world.nats)
+
+
+@pytest.fixture
+async def scheduler(world: World, stores: None) -> AsyncIterator[Connection]:
+    async with world.joined("scheduler") as connection:
         yield connection
-        return
-    server: PlainServer = request.getfixturevalue("plain_server")
-    async with connect_nats(ConnectOptions(servers=(server.url,))) as link:
-        yield open_connection(link, connection.lattice)
 
 
 @pytest.fixture
-def bus(connection: Connection) -> Bus:
-    return connection.bus
+async def standby(world: World, stores: None) -> AsyncIterator[Connection]:
+    """A second scheduler."""
+    async with world.joined("scheduler") as connection:
+        yield connection
 
 
 @pytest.fixture
-def store(connection: Connection) -> Store:
-    return connection.control
+async def operator(world: World, stores: None) -> AsyncIterator[Connection]:
+    async with world.joined("operator") as connection:
+        yield connection
 
 
 @pytest.fixture
-def log(connection: Connection) -> Log:
-    return connection.events
+async def client(world: World) -> AsyncIterator[Connection]:
+    async with world.joined("client") as connection:
+        yield connection
 
 
 @pytest.fixture
-def objects(connection: Connection) -> Objects:
-    return connection.artifacts
+async def host(world: World) -> AsyncIterator[Connection]:
+    async with world.joined("host") as connection:
+        yield connection
+
+
+@pytest.fixture
+async def sibling(world: World) -> AsyncIterator[Connection]:
+    """A second process of the host."""
+    async with world.joined("host") as connection:
+        yield connection
+
+
+# --- what they do -------------------------------------------------------------------------------
+
+
+class At:
+    """Subjects that hosts may hear and others ask: calls to one host, of this test alone."""
+
+    def __init__(self, names: Names, host: str) -> None:
+        self._base = f"{names.calls_at(host).removesuffix('.>')}.{fresh_token()}"
+
+    def __call__(self, tail: str) -> str:
+        return f"{self._base}.{tail}"
+
+
+@pytest.fixture
+def at(names: Names, world: World) -> At:
+    return At(names, world.host)
+
+
+@pytest.fixture
+def asking(client: Connection) -> Bus:
+    """The bus of who publishes and asks."""
+    return client.bus
+
+
+@pytest.fixture
+def serving(host: Connection) -> Bus:
+    """The bus of who listens and answers."""
+    return host.bus
+
+
+@pytest.fixture
+def also_serving(sibling: Connection) -> Bus:
+    return sibling.bus
+
+
+@pytest.fixture
+def store(scheduler: Connection) -> Store:
+    """The control bucket, which schedulers alone write."""
+    return scheduler.control
+
+
+@pytest.fixture
+def same_store(standby: Connection) -> Store:
+    return standby.control
+
+
+@pytest.fixture
+def log(host: Connection, stores: None) -> Log:
+    """The log of who appends."""
+    return host.events
+
+
+@pytest.fixture
+def read_log(operator: Connection) -> Log:
+    return operator.events
+
+
+@pytest.fixture
+def objects(operator: Connection) -> Objects:
+    """The objects of who puts them."""
+    return operator.artifacts
+
+
+@pytest.fixture
+def read_objects(host: Connection) -> Objects:
+    return host.artifacts

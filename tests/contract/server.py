@@ -1,12 +1,11 @@
-"""A nats-server without users for the contract suite, which uses subjects of its own choice.
+"""A nats-server of any configuration, for tests about connecting and about odd permissions.
 
-The product's own broker, with its least-permission users, is `lattice.bus.embedded`.
+All others run on the product's own broker with its least-permission users, `lattice.bus.embedded`.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import time
@@ -26,7 +25,7 @@ jetstream {{ store_dir: "{store}", max_mem: 64MB, max_file: 64GB }}
 
 
 class PlainServer:
-    """A child process on loopback; it keeps its port over restarts."""
+    """A child process on loopback."""
 
     def __init__(self, directory: Path, extra: str = "") -> None:
         self.url = ""
@@ -52,12 +51,11 @@ class PlainServer:
             if self._process.returncode is not None or time.monotonic() > end:
                 raise AssertionError((self._directory / "log").read_text()[-2000:])
 
-    def kill(self) -> None:
-        """End it as a crash would."""
-        self._end(signal.SIGKILL)
-
     def stop(self) -> None:
-        self._end(signal.SIGTERM)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(START_S)
+            self._process = None
 
     def reload(self, extra: str) -> None:
         """Let it take another configuration while it runs."""
@@ -66,25 +64,10 @@ class PlainServer:
         self._write()
         self._process.send_signal(signal.SIGHUP)
 
-    def freeze(self) -> None:
-        """Let it answer nothing while its connections stay."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def forget(self) -> None:
-        """Lose all data of a server that does not run."""
-        shutil.rmtree(self._store)
-
     def _write(self) -> None:
         port = self.url.rpartition(":")[2] or "-1"
         text = CONFIGURATION.format(port=port, store=self._store, extra=self._extra)
         self._configuration.write_text(text)
-
-    def _end(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
-            self._process.wait(START_S)
-            self._process = None
 
     def _has_port(self) -> bool:
         for path in self._directory.glob("*.ports"):

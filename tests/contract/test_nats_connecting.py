@@ -1,4 +1,8 @@
-"""A first connection that does not come about says why and what to do."""
+"""A first connection that does not come about says why and what to do.
+
+These tests are about connecting itself: each needs a server with another kind of credentials or of
+TLS, which the product's own has not.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,11 @@ import anyio.abc
 import nkeys
 import pytest
 
+from lattice.bus.connecting import connect_options
+from lattice.bus.embedded import EmbeddedNats
 from lattice.bus.nats_connect import connect_nats
 from lattice.bus.options import ConnectOptions
+from lattice.config import Settings
 from lattice.errors import DeniedError, InvalidError, LatticeError, UnavailableError
 from tests.contract.certificates import Certificate, make_certificate
 from tests.contract.server import PlainServer
@@ -82,10 +89,13 @@ async def test_a_server_that_is_not_there_is_unavailable_with_advice() -> None:
     assert "secret" not in str(error.to_wire())
 
 
-async def test_one_of_several_servers_is_enough(plain_server: PlainServer) -> None:
+async def test_one_of_several_servers_is_enough(shared_nats: EmbeddedNats) -> None:
+    right, key = shared_nats.url, shared_nats.seed_path("client")
     away = f"nats://127.0.0.1:{await free_port()}"
     for _ in range(3):  # they are tried in random order
-        assert await works(ConnectOptions(servers=(away, plain_server.url, away)))
+        servers = (away, right, away)
+        options = connect_options(Settings(servers=servers, nkey=key), name="test")
+        assert await works(options)
 
 
 async def test_something_that_is_not_nats_is_unavailable() -> None:

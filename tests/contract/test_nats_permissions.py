@@ -12,30 +12,19 @@ import anyio
 import pytest
 
 from lattice.bus.base import CAUGHT_UP, Connection, Entry, Packet, Write
-from lattice.bus.connecting import connect_options
 from lattice.bus.embedded import EmbeddedNats
 from lattice.bus.identity import Identity
 from lattice.bus.jetstream import ensure_stores, open_connection
 from lattice.bus.nats_connect import connect_nats
 from lattice.bus.options import ConnectOptions
 from lattice.errors import DeniedError
-from lattice.testing import connect_as, new_host, settings_for
+from lattice.testing import connect_as, new_host
 from lattice.wire.subjects import CALL_QUEUE, LEADER, Names, target
-from tests.contract.conftest import SMALL
+from tests.contract.joining import SMALL
 from tests.contract.server import PlainServer
 from tests.contract.taking import take, take_one
 
 pytestmark = pytest.mark.nats
-
-
-@pytest.fixture
-async def names(fresh_nats: EmbeddedNats) -> Names:
-    """A lattice whose scheduler has made the stores and leads."""
-    names = Names(fresh_nats.lattice)
-    options = connect_options(settings_for(fresh_nats, "scheduler"), name="test")
-    async with connect_nats(options) as link:
-        await ensure_stores(link, names, limits=SMALL)
-    return names
 
 
 @pytest.fixture
@@ -44,15 +33,13 @@ async def identity(fresh_nats: EmbeddedNats) -> Identity:
 
 
 @pytest.fixture
-async def scheduler(fresh_nats: EmbeddedNats, names: Names) -> AsyncIterator[Connection]:
+async def scheduler(fresh_nats: EmbeddedNats) -> AsyncIterator[Connection]:
     async with connect_as(fresh_nats, "scheduler") as connection:
         yield connection
 
 
 @pytest.fixture
-async def host(
-    fresh_nats: EmbeddedNats, names: Names, identity: Identity
-) -> AsyncIterator[Connection]:
+async def host(fresh_nats: EmbeddedNats, identity: Identity) -> AsyncIterator[Connection]:
     async with connect_as(fresh_nats, "host", identity) as connection:
         yield connection
 
@@ -82,10 +69,11 @@ async def test_a_denied_write_fails_at_once_and_changes_nothing(
 
 @pytest.mark.parametrize("position", [0, 1, 2])
 async def test_a_batch_with_one_denied_write_writes_nothing(tmp_path: Path, position: int) -> None:
+    """A plain server, because no role may write several keys of a bucket and not all."""
     users = """authorization { users: [
         { user: all, password: x }
         { user: some, password: x, permissions: {
-            publish: ["$KV.lat_few_ctl.may.*"], subscribe: "_INBOX.>" } } ] }"""
+            publish: ["$KV.lat_few_hosts.may.*"], subscribe: "_INBOX.>" } } ] }"""
     server = PlainServer(tmp_path, users)
     server.start()
     writes = [Write(key=f"may.{number}", value=b"1") for number in range(2)]
@@ -97,8 +85,8 @@ async def test_a_batch_with_one_denied_write_writes_nothing(tmp_path: Path, posi
         ):
             await ensure_stores(all_, Names("few"), limits=SMALL)
             with anyio.fail_after(3), pytest.raises(DeniedError, match="mustnot"):
-                await open_connection(some, "few").control.put_many(writes)
-            assert await open_connection(all_, "few").control.keys() == ()
+                await open_connection(some, "few").hosts.put_many(writes)
+            assert await open_connection(all_, "few").hosts.keys() == ()
     finally:
         server.stop()
 

@@ -7,7 +7,8 @@ import pytest
 from lattice.bus.base import BATCH_WRITES_MAX, CAUGHT_UP, Connection, Entry, Fence, Store, Write
 from lattice.bus.checks import VALUE_BYTES_MAX
 from lattice.errors import ConflictError, InvalidError
-from tests.contract.taking import take_one
+from tests.contract.conftest import World
+from tests.contract.taking import take, take_one
 
 WRONG_KEYS = ("", ".", "a.", ".a", "a..b", "a b", "a.*", ">", "a:b", "ä")
 
@@ -23,9 +24,9 @@ async def test_a_key_never_written_has_no_value(store: Store) -> None:
     assert await store.keys() == ()
 
 
-async def test_what_was_put_is_read_with_its_revision(store: Store, other: Connection) -> None:
+async def test_what_was_put_is_read_with_its_revision(store: Store, same_store: Store) -> None:
     revision = await store.put("a.b/c=d_e-f", b"\x00value")
-    assert await other.control.get("a.b/c=d_e-f") == Entry(
+    assert await same_store.get("a.b/c=d_e-f") == Entry(
         key="a.b/c=d_e-f", value=b"\x00value", revision=revision
     )
 
@@ -302,6 +303,23 @@ async def test_a_key_ends_with_its_time_to_live_and_watchers_are_told(store: Sto
     assert await store.put("lease", b"3", expect=0, ttl_s=60) > renewed
 
 
-async def test_the_two_buckets_of_a_lattice_are_apart(connection: Connection) -> None:
-    await connection.control.put("a", b"1")
-    assert await connection.hosts.get("a") is None
+async def test_the_two_buckets_of_a_lattice_are_apart(scheduler: Connection) -> None:
+    await scheduler.control.put("a", b"1")
+    assert await scheduler.hosts.get("a") is None
+
+
+async def test_a_host_keeps_its_own_inventory(
+    world: World, host: Connection, scheduler: Connection
+) -> None:
+    """What a host may do: write its key on conditions, list and follow it, and remove it."""
+    async with scheduler.hosts.watch() as seen, host.hosts.watch(world.host) as own:
+        first = await host.hosts.put(world.host, b"1", expect=0)
+        stands = Entry(key=world.host, value=b"1", revision=first)
+        assert await take(seen, 2) == await take(own, 2) == [CAUGHT_UP, stands]
+        with pytest.raises(ConflictError):
+            await host.hosts.put(world.host, b"2", expect=first + 1)
+        assert await host.hosts.keys(world.host) == (world.host,)
+        removed = await host.hosts.delete(world.host, expect=first)
+        gone = Entry(key=world.host, value=None, revision=removed)
+        assert await take_one(seen) == await take_one(own) == gone
+    assert await scheduler.hosts.keys() == ()

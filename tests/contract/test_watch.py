@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from lattice.bus.base import CAUGHT_UP, CaughtUp, Connection, Entry, Store, Write
+from lattice.bus.base import CAUGHT_UP, CaughtUp, Entry, Store, Write
 from lattice.errors import InvalidError
 from tests.contract.taking import take, take_all, take_one
 
@@ -24,7 +24,7 @@ async def test_a_watch_of_nothing_is_caught_up_at_once(store: Store) -> None:
 
 
 async def test_a_watch_yields_what_stands_then_caught_up_then_changes(
-    store: Store, other: Connection
+    store: Store, same_store: Store
 ) -> None:
     await store.put("c", b"1")
     b = await store.put("b", b"2")
@@ -37,9 +37,9 @@ async def test_a_watch_yields_what_stands_then_caught_up_then_changes(
             entry("c", b"4", c),
             CAUGHT_UP,
         ]
-        d = await other.control.put("d", b"5")
-        gone = await other.control.delete("a")
-        again = await other.control.put("a", b"")
+        d = await same_store.put("d", b"5")
+        gone = await same_store.delete("a")
+        again = await same_store.put("a", b"")
         assert await take(changes, 3) == [
             entry("d", b"5", d),
             entry("a", None, gone),
@@ -133,8 +133,8 @@ async def test_many_keys_and_changes_arrive_in_order(store: Store) -> None:
         assert len(newest) == count
 
 
-async def test_several_watches_see_the_same(store: Store, other: Connection) -> None:
-    async with store.watch() as first, other.control.watch("a") as second:
+async def test_several_watches_see_the_same(store: Store, same_store: Store) -> None:
+    async with store.watch() as first, same_store.watch("a") as second:
         revision = await store.put("a", b"1")
         for changes in (first, second):
             assert await take(changes, 2) == [CAUGHT_UP, entry("a", b"1", revision)]

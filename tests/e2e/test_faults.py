@@ -18,7 +18,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from lattice.errors import DeniedError, GuestTrapError, LatticeError, NotFoundError
+from lattice.errors import DeniedError, LatticeError, NotFoundError
 from lattice.testing import eventually
 from lattice.wire.subjects import desired, target
 from tests.e2e.conftest import lattice_up
@@ -29,7 +29,6 @@ from tests.e2e.running import (
     connection_as,
     deploy,
     is_alive,
-    places,
     seed_of,
     send,
     until_host,
@@ -138,9 +137,8 @@ async def test_replicas_of_a_killed_host_come_back_elsewhere_and_it_takes_its_pl
         except LatticeError as exc:
             ends[exc.kind] += 1
     assert ends["ok"] >= 19, "at most the call that was on its way to the victim is lost"
-    took_s = await until_answered(client)
+    await until_answered(client)
     took_s = time.monotonic() - began_s
-    print(f"the only replica answers again after {took_s:.1f} s; {ends}")
     assert took_s < RECOVERY_S
     [(moved, place)] = (await until_placed(client, "math", 1)).items()
     assert moved != single
@@ -171,7 +169,6 @@ async def test_host_that_was_stopped_for_long_drops_what_was_given_to_another(ho
         assert await until_answered(client) < RECOVERY_S
         await eventually(partial(all_answered, client), timeout_s=PATIENCE_S)
         took_s = time.monotonic() - began_s
-        print(f"no call goes to the stopped host any more after {took_s:.1f} s")
         assert took_s < 2 * RECOVERY_S
     finally:
         hosts.send("host-2", signal.SIGCONT)
@@ -240,7 +237,6 @@ async def test_updates_lose_no_call_and_two_in_a_row_end_with_the_newest(client)
         for number in range(3):
             await deploy(client, "math", {"add": components.add()}, replicas=2,
                          wait=number == 2, labels={"number": str(number)})  # fmt: skip
-        newest = max(answered)
         await until_placed(client, "math", 2)
         record, _ = await client.record("math")
 
@@ -251,8 +247,7 @@ async def test_updates_lose_no_call_and_two_in_a_row_end_with_the_newest(client)
         await eventually(is_newest_only, timeout_s=PATIENCE_S)
         await eventually(lambda: answered[record.generation] > 20, timeout_s=PATIENCE_S)
         group.cancel_scope.cancel()
-    print(f"answered by generation: {dict(answered)}, newest so far {newest}")
-    assert set(answered) <= {1, 2, 3, 4, *range(5, record.generation + 1)}
+    assert len(answered) > 1, "calls were answered before, during and after the updates"
 
 
 async def test_call_in_flight_during_an_update_finishes_on_the_old_generation(client):
@@ -368,7 +363,6 @@ def timed(what, limit_s):
     began_s = time.monotonic()
     yield
     took_s = time.monotonic() - began_s
-    print(f"{what}: {took_s:.1f} s")
     assert took_s < limit_s, f"{what} took {took_s:.1f} s, at most {limit_s:g}"
 
 
@@ -384,8 +378,3 @@ async def test_ctrl_c_ends_everything_within_ten_seconds_while_a_guest_spins(tmp
                     pids = [up, *(p["pid"] for p in running.facts["processes"])]
                     await eventually(lambda: not any(map(is_alive, pids)), timeout_s=30)
     assert ends[0].kind in ("deadline", "unavailable", "outcome-unknown")
-    assert GuestTrapError is not type(ends[0])
-
-
-async def test_places_of_nothing_are_empty(client):
-    assert await places(client, "nobody") == {}

@@ -38,6 +38,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.nats, pytest.mark.wasm, pytest.mark.s
 CALL_S = 1.0
 """Deadline of the calls made while something is away."""
 
+RECOVERY_S = 10.0
+"""Calls are answered again within this time after what was away is back."""
+
 MARGIN_S = 2.0
 """How much later than its deadline a call may end on a busy machine."""
 
@@ -151,10 +154,8 @@ async def test_killed_scheduler_is_replaced_by_a_standby_without_a_move_or_a_los
     with standby(mending):
         async with anyio.create_task_group() as group:
             group.start_soon(calls.until_cancelled)
-            began_s = time.monotonic()
             send(pid, signal.SIGKILL)
             await eventually(is_elected, timeout_s=PATIENCE_S)
-            print(f"next leader after {time.monotonic() - began_s:.1f} s")
             group.cancel_scope.cancel()
         assert await until_placed(client, "math", 2) == before
     assert set(calls.ends) == {"ok"}
@@ -164,12 +165,35 @@ async def test_killed_scheduler_is_replaced_by_a_standby_without_a_move_or_a_los
     assert before.items() <= (await until_placed(client, "math", 3)).items()
 
 
+async def test_stopped_leader_is_replaced_and_on_its_return_changes_nothing(mending, client):
+    before = await until_placed(client, "math", 2)
+    elected, pid = await leaders(client), running_pid(mending, "scheduler")
+
+    async def is_elected():
+        return await leaders(client) > elected
+
+    with standby(mending):
+        send(pid, signal.SIGSTOP)
+        try:
+            await eventually(is_elected, timeout_s=PATIENCE_S)
+            await until_leading(client)
+        finally:
+            send(pid, signal.SIGCONT)
+        await deploy(client, "math", {"add": components.add()}, replicas=3)
+        after = await until_placed(client, "math", 3)
+        assert before.items() <= after.items()
+        await deploy(client, "math", {"add": components.add()}, replicas=2)
+        await until_placed(client, "math", 2)
+    await until_leading(client)
+    assert is_alive(pid), "who was deposed stands by"
+
+
 async def test_killed_broker_comes_back_with_everything_and_nothing_is_moved(mending, client):
     before = await until_placed(client, "math", 2)
     pid = running_pid(mending, "nats-server")
     send(pid, signal.SIGKILL)
     await until_runs_again(mending, "nats-server", pid)
-    print(f"calls answer {await until_answers(client):.1f} s after the broker")
+    assert await until_answers(client) < RECOVERY_S
     await until_leading(client)
     assert [d.name for d in await client.deployments()] == ["math"]
     assert await until_placed(client, "math", 2) == before
@@ -192,7 +216,7 @@ async def test_paused_broker_gives_typed_errors_in_time_and_nothing_is_moved(men
         send(pid, signal.SIGCONT)
     assert set(calls.ends) <= {"deadline", "unavailable", "outcome-unknown"}
     assert calls.slowest_s < CALL_S + MARGIN_S
-    print(f"calls answer {await until_answers(client):.1f} s after the pause, {calls.ends}")
+    assert await until_answers(client) < RECOVERY_S
     await until_leading(client)
     for name in ("host-1", "host-2"):
         await until_host(client, name, "ready")
@@ -202,17 +226,15 @@ async def test_paused_broker_gives_typed_errors_in_time_and_nothing_is_moved(men
 async def test_host_that_is_killed_and_starts_again_keeps_its_replicas(mending, client):
     before = await until_placed(client, "math", 2)
     pid, boot = running_pid(mending, "host-1"), (await host_of(client, "host-1")).boot
-    began_s = time.monotonic()
     send(pid, signal.SIGKILL)
     await until_runs_again(mending, "host-1", pid)
-    print(f"answers {await until_answers(client):.1f} s after")
+    assert await until_answers(client) < RECOVERY_S
 
     async def is_back():
         host = await host_of(client, "host-1")
         return host.boot != boot and await answers_itself(client, host.id, "math")
 
     await eventually(is_back, timeout_s=PATIENCE_S)
-    print(f"back {time.monotonic() - began_s:.1f} s after its death")
     assert await until_placed(client, "math", 2) == before
 
 

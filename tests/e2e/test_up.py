@@ -177,6 +177,16 @@ async def test_end_of_nats_ends_everything_with_a_reason(start):
     assert any("nats-server ended" in line for line in up.said)
 
 
+@pytest.mark.slow
+def test_frozen_nats_does_not_keep_up_from_ending_in_time(start):
+    up = start()
+    facts = up.facts()
+    [nats] = pids(facts, "nats")
+    os.kill(nats, signal.SIGSTOP)
+    assert up.end(signal.SIGINT) == 0
+    assert not [process for process in facts["processes"] if is_alive(process["pid"])]
+
+
 def test_host_whose_key_nobody_knows_is_told_how_to_be_let_in(start, tmp_path):
     up = start("--hosts", "0")
     up.facts()

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lattice.wire import messages
+from lattice.wire import messages, requests
 from lattice.wire.codec import convert, decode, decode_as, encode
 from tests.golden.vectors import EXAMPLES
 
@@ -40,8 +40,10 @@ def test_unknown_fields_are_ignored_and_bytes_are_not_needed_in_json(name):
 def test_every_message_has_a_vector():
     parts = {messages.Leg, messages.TargetItem}
     classes = {
-        cls for _, cls in inspect.getmembers(messages, inspect.isclass)
-        if cls.__module__ == messages.__name__
+        cls
+        for module in (messages, requests)
+        for _, cls in inspect.getmembers(module, inspect.isclass)
+        if cls.__module__ == module.__name__
     }  # fmt: skip
     assert classes - {type(example) for example in EXAMPLES.values()} == parts
     assert set(VECTORS) == set(EXAMPLES)

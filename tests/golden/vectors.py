@@ -12,6 +12,7 @@ from lattice.model.host import (
 )
 from lattice.model.ids import DeploymentName, HostId, ReplicaId
 from lattice.wire import messages as m
+from lattice.wire import requests as r
 
 EXAMPLES: dict[str, object] = {
     "invocation": m.Invocation(
@@ -59,5 +60,17 @@ EXAMPLES: dict[str, object] = {
         interfaces=("wasi:logging/logging@0.1.0-draft",),
         capacity=Capacity(cpu_milli=2000, memory_bytes=1 << 30, slots=1000),
         features=("replicas@1",), version="0.1.0", curve_key="X", is_cordoned=False,
+    ),
+    "put-deployment": r.PutDeployment(
+        manifest={"lattice": "v1", "name": "d"}, expect=17, submitted_by="me"
+    ),
+    "one-deployment": r.OneDeployment(name="d"),
+    "delete-deployment": r.DeleteDeployment(name="d", expect=17),
+    "listing": r.Listing(after="d", limit=100),
+    "replica-listing": r.ReplicaListing(deployment="d", after="placed d/3/UHOST/11.0", limit=100),
+    "label-change": r.LabelChange(set={"zone": "eu"}, remove=["rack"]),
+    "log-request": r.LogRequest(deployment="d", lines=10),
+    "log-line": r.LogLine(
+        time_s=1790000000.5, level="warn", deployment="d", host="UHOST", line="slow"
     ),
 }  # fmt: skip

@@ -81,10 +81,11 @@ def talker() -> bytes:
 def hostile() -> dict[str, bytes]:
     """Return every hostile component by name; all of them are valid components.
 
-    Exporting `RUN`: spin, trap, recurse, grow, grow-trap, huge-memory, trap-at-birth,
+    Exporting `RUN`: spin, trap, recurse, grow, grow-table, grow-trap, huge-memory, trap-at-birth,
     divide-by-zero, out-of-bounds, missing-import (`nobody:home/thing@0.1.0`), calls-itself
     (imports `RUN` too). Others: start-traps and start-spins (a `counter` that never gets ready),
-    wrong-type (a `hello` that does not fit `greeter`), bad-results (breaks the canonical ABI).
+    wrong-type (a `hello` that does not fit `greeter`), bad-results (breaks the canonical ABI),
+    big-result (`test:guest/big@0.1.0`: a string of two megabytes).
     """
     return {path.stem: _compile(path) for path in sorted((FOLDER / "hostile").glob("*.wat"))}
 
@@ -105,6 +106,61 @@ def not_components() -> dict[str, bytes]:
 def nothing() -> bytes:
     """Return the smallest component: it imports and exports nothing."""
     return bytes(wasmtime.wat2wasm("(component)"))
+
+
+def padded(body: bytes, size: int = 300_000) -> bytes:
+    """Return the component with a custom section of `size` bytes, which says nothing."""
+    content = b"\x03pad" + bytes(size)
+    return body + b"\0" + _unsigned(len(content)) + content
+
+
+@cache
+def bulky() -> bytes:
+    """`test:math/add@0.1.0` with 4,000 functions that nobody calls: takes a second to compile."""
+    step = "local.get 0 local.get 0 i32.const 7 i32.mul i32.const 3 i32.rotl i32.add local.set 0 "
+    function = f"(func (param i32) (result i32) {step * 30} local.get 0)"
+    text = (FOLDER / "plain" / "add.wat").read_text(encoding="utf-8")
+    head, found, tail = text.partition("(core module")
+    name, opening, rest = tail.partition("(func")
+    assert found, "the text has a core module"
+    assert opening, "the module has a function"
+    return bytes(wasmtime.wat2wasm(f"{head}{found}{name}{function * 4000} {opening}{rest}"))
+
+
+def crowd(size: int, copies: int) -> bytes:
+    """Return a component that makes `copies` times `size` core instances when it is made."""
+    module = "(core module $code (memory 0))"
+    inner = f"(component $inner {module} {'(core instance (instantiate $code))' * size})"
+    return bytes(
+        wasmtime.wat2wasm(f"(component {inner} {'(instance (instantiate $inner))' * copies})")
+    )
+
+
+def ends_the_validator() -> bytes:
+    """Return a component on which the validator of wasmtime 49 aborts its process.
+
+    It passes two labelled imports of one type on to a component inside.
+    """
+    label = '(implements "lib:kv/store@0.1.0")'
+    store = """(type $store (instance
+      (type $item' (record (field "data" (list u8))))
+      (export "item" (type $item (eq $item')))
+      (export "get" (func (result $item)))))"""
+    text = f"""(component {store}
+      (import "first" {label} (instance $first (type $store)))
+      (import "second" {label} (instance $second (type $store)))
+      (component $inner {store}
+        (import "first" {label} (instance (type $store)))
+        (import "second" {label} (instance (type $store))))
+      (instance (instantiate $inner
+        (with "first" (instance $first)) (with "second" (instance $second)))))"""
+    return bytes(wasmtime.wat2wasm(text))
+
+
+def _unsigned(number: int) -> bytes:
+    """Return a number in LEB128."""
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + _unsigned(rest) if rest else bytes([low])
 
 
 @cache

@@ -265,6 +265,76 @@ async def test_a_target_that_needs_more_than_the_host_knows_is_refused_and_told(
         assert await world.call("math", ADD, "add", [1, 2]) == 3
 
 
+async def test_a_target_that_cannot_be_read_is_refused_and_told_once_a_revision(world, tmp_path):
+    await world.submit("math", {"add": components.add()})
+
+    async def refusals():
+        async with world.connection.events.read() as records:
+            events = [from_packet(r.body, r.headers) async for r in records]
+        return [e.data["reason"] for e in events if e.kind == "target-refused"]
+
+    async with running(world, tmp_path):
+        await world.assign("H1", ("math", 1, 1))
+        await until_running(world, "math")
+        for count in (1, 2):
+            revision = await world.connection.control.put("target.H1", encode({"epoch": "no"}))
+
+            async def are_told(count=count):
+                return len(await refusals()) == count
+
+            await eventually(are_told)
+            assert f"revision {revision} is malformed" in (await refusals())[-1]
+            assert "epoch" in (await refusals())[-1]
+        assert await world.call("math", ADD, "add", [1, 2]) == 3
+        await world.assign("H1")
+        await eventually(lambda: not world.states("H1"))
+        assert len(await refusals()) == 2
+
+
+async def test_the_log_of_a_host_tells_what_became_of_it_and_of_its_replicas(
+    world, tmp_path, caplog
+):
+    caplog.set_level("INFO", logger="hosts")
+    await world.submit("math", {"add": components.add()})
+    await world.submit("bad", {"service": components.hostile()["start-traps"]})
+    async with running(world, tmp_path, "H1", "H2"):
+        await world.assign("H1", ("math", 1, 1), ("bad", 1, 1))
+        await until_running(world, "math")
+        await eventually(lambda: world.states("H1").get("bad", ("", ""))[0] == "failed")
+        lines = await own_log(world, "H1")
+        for expected in (
+            "(H1) started", "target at revision", "replicas: 2", "starts", "replica-running math",
+            "replica-failed bad",
+        ):  # fmt: skip
+            assert any(expected in line for line in lines), (expected, lines)
+        assert not any("\n" in line for line in lines)
+        assert not any("replica" in line for line in await own_log(world, "H2"))
+
+
+async def own_log(world, host):
+    body = encode({"deployment": "", "lines": 100})
+    subject = world.names.host_control(host, "logs")
+    packet = await world.connection.bus.request(subject, body, timeout_s=5)
+    return [line["line"] for line in decode(packet.body)["ok"]["lines"]]
+
+
+async def test_a_host_with_labels_that_it_must_not_have_does_not_start(world, tmp_path):
+    labels = {"lattice.os": "beos", "bad key": "x", "zone": "eu"}
+    options = HostOptions(host="H1", directory=tmp_path, labels=labels)
+    engine = WasmtimeEngine(tmp_path / "compiled")
+    with pytest.raises(InvalidError) as caught:
+        await run_host(world.connection, options, engine)
+    engine.close()
+    assert len(caught.value.faults) == 2
+    assert await world.connection.hosts.get("H1") is None
+
+
+async def test_a_host_reports_the_processor_time_that_it_takes(world, tmp_path):
+    async with running(world, tmp_path):
+        await eventually(lambda: world.reports.get("H1"))
+        assert world.reports["H1"].load.cpu_milli > 0
+
+
 async def test_garbage_on_every_subject_is_answered_and_harms_nothing(world, tmp_path, rng):
     await world.submit("math", {"add": components.add()})
     async with running(world, tmp_path):

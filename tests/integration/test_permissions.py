@@ -14,6 +14,7 @@ from lattice.bus.embedded import EmbeddedNats
 from lattice.bus.identity import Identity, load_seed, public_key
 from lattice.bus.nats_client import NatsClient
 from lattice.bus.permissions import INBOXES, ROLES, Role, inbox_prefix
+from lattice.client import LatticeClient
 from lattice.errors import DeniedError
 from lattice.testing import LATTICE, connect_as, new_host, settings_for
 from lattice.wire import subjects
@@ -102,17 +103,16 @@ def publishes(own: str, other: str) -> dict[str, set[Role]]:
         NAMES.api("list"): {"client", "operator"},
         NAMES.api("put"): {"operator"},
         NAMES.lead("explain"): {"operator"},
-        NAMES.lead("wake"): {"host", "operator"},
+        NAMES.lead("wake"): {"operator"},
         NAMES.ping(): {"scheduler", "operator"},
         NAMES.host_control(own, "stop"): {"scheduler", "operator"},
         NAMES.host_control(other, "stop"): {"scheduler", "operator"},
-        # the control bucket
-        f"{CONTROL}.leader": {"scheduler"},
-        f"{CONTROL}.term": {"scheduler"},
-        f"{CONTROL}.target.{own}": {"scheduler"},
-        f"{CONTROL}.target.{other}": {"scheduler"},
-        f"{CONTROL}.desired.search": {"scheduler"},
-        f"{CONTROL}.history.search.1": {"scheduler"},
+        # the control bucket: written by its intake alone, whatever that is
+        f"{CONTROL}.leader": set(),
+        f"{CONTROL}.target.{own}": set(),
+        f"{NAMES.intake('ctl', 'secret')}.term": {"scheduler"},
+        f"{NAMES.intake('ctl', 'secret')}.target.{own}": {"scheduler"},
+        f"$JS.API.STREAM.INFO.KV_{NAMES.control_bucket}": {"scheduler"},
         f"{GET_CONTROL}.target.{own}": {"host", "scheduler", "operator"},
         f"{GET_CONTROL}.target.{other}": {"scheduler", "operator"},
         f"{GET_CONTROL}.history.search.1": {"host", "scheduler", "operator"},
@@ -132,8 +132,9 @@ def publishes(own: str, other: str) -> dict[str, set[Role]]:
         f"$JS.API.STREAM.MSG.GET.KV_{NAMES.control_bucket}": {"scheduler"},
         f"$JS.API.CONSUMER.CREATE.KV_{NAMES.control_bucket}": {"scheduler"},
         # artifacts
-        f"{ARTIFACTS}.C.chunk": {"scheduler", "operator"},
-        f"{ARTIFACTS}.M.name": {"scheduler", "operator"},
+        f"{ARTIFACTS}.M.name": set(),
+        f"{NAMES.intake('artifacts', 'secret')}.M.name": {"scheduler", "operator"},
+        f"$JS.API.STREAM.INFO.OBJ_{NAMES.artifacts_bucket}": {"scheduler", "operator"},
         # streams themselves, and those of nobody
         f"$JS.API.STREAM.CREATE.KV_{NAMES.control_bucket}": {"scheduler"},
         f"$JS.API.STREAM.PURGE.KV_{NAMES.control_bucket}": {"scheduler"},
@@ -167,6 +168,8 @@ def subscriptions(own: str, other: str) -> dict[str, set[Role]]:
         NAMES.log("search", "*"): {"client", "operator"},
         f"{CONTROL}.>": set(),
         f"{HOSTS}.>": set(),
+        f"{NAMES.intake('ctl', '*')}.>": set(),
+        f"{NAMES.prefix}.>": set(),
         INBOXES: set(),
         f"{OTHER_INBOX}.>": set(),
         "_INBOX.*": set(),
@@ -344,6 +347,21 @@ async def test_those_who_answer_reach_any_inbox_and_nothing_by_way_of_an_answer(
         assert question.reply == f"{CONTROL}.leader"
         assert await refusals.is_publish_refused(question.reply)
         assert not await refusals.is_publish_refused(f"{OTHER_INBOX}.1")
+
+
+async def test_a_client_that_may_not_ask_hosts_gets_new_log_lines_without_a_past(shared_nats):
+    identity = await new_host(shared_nats, "logging")
+    async with (
+        connect_as(shared_nats, "client") as client,
+        connect_as(shared_nats, "host", identity) as host,
+        host.bus.serve(NAMES.ping(), answer_nothing),
+    ):
+        lattice = LatticeClient(client)
+        assert [line async for line in lattice.logs(deployment="search")] == []
+
+
+async def answer_nothing(packet: Packet) -> bytes:
+    return b""
 
 
 async def test_nobody_joins_without_a_known_key(shared_nats):

@@ -41,7 +41,7 @@ class HostActor:
         self.is_report_due = False
         inventory = Inventory(
             host=HostId(self.name), boot=self.core.boot, name=self.name, labels={}, interfaces=(),
-            capacity=CAPACITY, features=(), version="",
+            capacity=CAPACITY, features=lifecycle.FEATURES, version="",
         )  # fmt: skip
         self.keep_inventory(inventory)
         self.read_target()

@@ -7,15 +7,18 @@ import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import anyio
 import pytest
 
 from lattice.bus.base import Packet
-from lattice.client import LatticeClient, Upload
+from lattice.bus.memory import memory_connection
+from lattice.client import LatticeClient, Upload, asking, calling, deploying
 from lattice.client.differences import Difference, differences
 from lattice.client.functions import Operation, choose
 from lattice.errors import (
     ConflictError,
     DeadlineExceededError,
+    DecodeError,
     GuestTrapError,
     IncompatibleError,
     InvalidError,
@@ -25,7 +28,7 @@ from lattice.errors import (
 from lattice.wire import codec, events
 from lattice.wire.messages import CallReply, Event, Invocation, Leg
 from tests.guests import components
-from tests.unit.cli.scripted import record, scripted
+from tests.unit.cli.scripted import Script, record, scripted
 
 EXPOSED = {
     "docs:search/query@0.1.0": {"search": "f1", "ping": "f2"},
@@ -95,6 +98,27 @@ def test_unknown_function_names_what_there_is_nearest_first(wanted):
 def test_operation_at_the_root_has_an_op_that_begins_with_the_hash():
     assert Operation("", "version").op == "#version"
     assert str(Operation("", "version")) == "version"
+
+
+# --- lists ------------------------------------------------------------------------------------
+
+
+async def test_list_of_several_pages_is_read_to_its_end():
+    def page(question):
+        names = [name for name in ("a", "b", "c") if name > question["after"]]
+        answer = {"deployments": [{"name": name} for name in names[:2]]}
+        return answer | ({"next": names[1]} if len(names) > 2 else {})
+
+    async with client({"api.list": page}) as (_, lattice):
+        assert [found.name for found in await lattice.deployments()] == ["a", "b", "c"]
+
+
+async def test_list_that_never_ends_is_refused(monkeypatch):
+    monkeypatch.setattr(asking, "PAGES_MAX", 3)
+    async with client({"lead.hosts": {"hosts": [], "next": "x"}}) as (script, lattice):
+        with pytest.raises(DecodeError, match="more than 3 pages"):
+            await lattice.hosts()
+    assert len(script.asked) == 3
 
 
 # --- calls ------------------------------------------------------------------------------------
@@ -198,6 +222,35 @@ async def test_callee_that_finds_no_route_itself_is_not_called_again():
             with pytest.raises(NoRouteError, match="nobody exports dict"):
                 await lattice.call("search", "search")
     assert len(callee.calls) == 1
+
+
+async def test_look_up_that_a_dead_scheduler_took_is_repeated(monkeypatch):
+    monkeypatch.setattr(calling, "LOOKUP_S", 0.05)
+    script = Script(connection=memory_connection("test"))
+    lattice = LatticeClient(script.connection)
+    looks = []
+    is_over = anyio.Event()
+
+    async def answer_all_but_the_first(packet):
+        looks.append(packet)
+        if len(looks) == 1:
+            await is_over.wait()
+        return codec.encode({"ok": QUERY})
+
+    callee = Callee(script, CallReply(ok=[1], host="UA"))
+    bus = script.connection.bus
+    async with callee.serving(), bus.serve(script.names.api("get"), answer_all_but_the_first):
+        assert await lattice.call("search", "search", deadline_s=4) == 1
+        is_over.set()
+    assert len(looks) == 2
+
+
+async def test_call_whose_look_up_nobody_answers_ends_at_the_deadline():
+    script = Script(connection=memory_connection("test"))
+    lattice = LatticeClient(script.connection)
+    async with script.connection.bus.subscribe(script.names.api("get")):
+        with pytest.raises(DeadlineExceededError, match="nothing was run"):
+            await lattice.call("search", "search", deadline_s=0.1)
 
 
 async def test_call_without_an_answer_ends_at_the_deadline_and_is_not_repeated():
@@ -314,6 +367,15 @@ async def test_apply_waits_until_the_new_generation_is_ready(tmp_path):
     assert applied.status is not None
     assert applied.status.running == 2
     assert [s.running for s in seen if not isinstance(s, Upload)] == [0, 1, 2]
+
+
+async def test_deployment_that_is_ready_soon_is_seen_soon(tmp_path, monkeypatch):
+    monkeypatch.setattr(deploying, "POLL_LONGEST_S", 60.0)
+    states = [*(status(running=number) for number in range(5)), status(running=5, state="ready")]
+    answers = {"api.put": put, "lead.status": lambda _: states.pop(0)}
+    async with client(answers) as (_, lattice):
+        [applied] = await lattice.apply(manifest(tmp_path), wait=True, timeout_s=3)
+    assert applied.status is not None
 
 
 async def test_failed_deployment_ends_the_wait_with_the_hosts_own_text(tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 
-from hosts.engine.base import Engine, HostImport, Instance, Link, Part, World
+from hosts.engine.base import Engine, Import, Instance, Link, Part, World
 from hosts.engine.fake import FakeComponent, FakeFunction, FakeGuest
 from lattice.model.ids import Digest
 from tests.guests import components
@@ -24,7 +24,7 @@ GATE = "test:host/gate@0.1.0"
 VALUES = "test:values/echo@0.1.0"
 RUN = components.RUN
 
-NO_IMPORTS: Mapping[str, HostImport] = {}
+NO_IMPORTS: Mapping[str, Import] = {}
 
 
 def part(name: str, body: bytes) -> Part:
@@ -35,7 +35,7 @@ async def start(
     engine: Engine,
     *bodies: bytes,
     links: Sequence[Link] = (),
-    imports: Mapping[str, HostImport] = NO_IMPORTS,
+    imports: Mapping[str, Import] = NO_IMPORTS,
     world: World | None = None,
 ) -> Instance:
     """Return an instance of the bodies, which are named `a`, `b` and so on."""

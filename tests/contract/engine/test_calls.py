@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hosts.engine.base import Engine
+from hosts.engine.base import Direct, Engine
 from lattice.errors import (
     ConflictError,
     DeadlineExceededError,
@@ -300,3 +300,23 @@ async def test_close_is_idempotent_and_ends_the_instance(engine: Engine) -> None
     assert instance.is_dead
     with pytest.raises(ConflictError):
         await instance.call(ECHO, "echo", ["x"], deadline_s=DEADLINE_S)
+
+
+async def test_direct_import_answers_at_once(engine: Engine) -> None:
+    direct = Direct({"wait": lambda ticket: ticket * 10})
+    instance = await start(engine, components.waiter(), imports={GATE: direct})
+    assert await instance.call(RUN, "run", [], deadline_s=DEADLINE_S) == 60
+    instance.close()
+
+
+async def test_error_and_wrong_answer_of_a_direct_import_end_the_call(engine: Engine) -> None:
+    def closed(_ticket: int) -> int:
+        raise NoRouteError("the gate is closed")
+
+    for function, expected in ((closed, NoRouteError), (str, IncompatibleError)):
+        imports = {GATE: Direct({"wait": function})}
+        instance = await start(engine, components.waiter(), imports=imports)
+        with pytest.raises(expected):
+            await instance.call(RUN, "run", [], deadline_s=DEADLINE_S)
+        assert instance.is_dead
+        instance.close()

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lattice.bus import identity
+from lattice.bus.broker_files import BrokerFiles, read_users
+from lattice.bus.lock import FileLock
 from lattice.errors import ConflictError, DeniedError, InvalidError
 
 
@@ -109,3 +111,24 @@ def test_no_bytes_but_a_seed_pass_for_one(content):
 @given(st.text(max_size=60))
 def test_no_text_but_a_key_passes_for_one(text):
     assert identity.user_key_fault(text) is not None
+
+
+def test_file_that_cannot_be_written_is_a_typed_error(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(DeniedError, match="taken cannot be written"):
+        identity.write_private(tmp_path / "taken", b"1")
+    assert [found.name for found in tmp_path.iterdir()] == ["taken"]
+    with pytest.raises(DeniedError, match="cannot be written"):
+        identity.load_or_create_seed(tmp_path / "none" / "seed.nk", identity.create_user_seed())
+
+
+def test_lock_that_cannot_be_opened_is_a_typed_error(tmp_path):
+    with pytest.raises(DeniedError, match="cannot be opened"):
+        FileLock(tmp_path / "none" / "lock")
+
+
+def test_list_of_users_that_cannot_be_read_is_a_typed_error(tmp_path):
+    files = BrokerFiles(directory=tmp_path)
+    files.users.mkdir()
+    with pytest.raises(DeniedError, match="cannot be read"):
+        read_users(files)

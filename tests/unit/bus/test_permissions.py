@@ -8,6 +8,7 @@ import pytest
 
 from lattice.bus.auth import User, account_name, accounts_block
 from lattice.bus.identity import create_curve_seed, create_user_seed, public_key
+from lattice.bus.matching import covers
 from lattice.bus.permissions import ROLES, inbox_prefix, role_permissions
 from lattice.errors import InvalidError
 from lattice.wire.subjects import Names
@@ -38,6 +39,16 @@ def test_no_role_reaches_beyond_its_lattice(role):
 def test_only_the_scheduler_writes_the_control_bucket(role):
     granted = role_permissions(role, NAMES, KEYS[0])
     assert not [s for s in granted.publish if s.startswith(f"$KV.{NAMES.control_bucket}")]
+    assert not [s for s in granted.publish if s.startswith(NAMES.intake("ctl", ""))]
+
+
+@pytest.mark.parametrize("role", ["host", "client", "operator"])
+def test_nobody_but_the_scheduler_learns_where_the_control_bucket_takes_writes(role):
+    """It is told by `STREAM.INFO` and by hearing a write; `covers` says who may do either."""
+    granted = role_permissions(role, NAMES, KEYS[0])
+    ask, hear = f"$JS.API.STREAM.INFO.KV_{NAMES.control_bucket}", NAMES.intake("ctl", "x") + ".term"
+    assert not [s for s in granted.publish if covers(s, ask) or covers(s, "$JS.API.STREAM.LIST")]
+    assert not [s for s in granted.subscribe if covers(s.split()[0], hear)]
 
 
 def test_two_hosts_differ_in_their_own_names_alone():

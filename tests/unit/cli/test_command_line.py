@@ -188,6 +188,12 @@ def test_labels_of_single_hosts_without_number_or_value_are_refused(word):
         split_host_labels([word])
 
 
+def test_sizes_are_never_written_with_an_exponent():
+    assert [size_text(size) for size in (0, 1023, 1.5 * 1024**2, 1000 * 1024**2)] == [
+        "0 B", "1023 B", "1.5 MiB", "1000 MiB",
+    ]  # fmt: skip
+
+
 def test_cells_read_well():
     assert [text_of(v) for v in (None, "", True, 1.5, {"a": 1}, [], ["x", "y"])] == [
         "-", "-", "yes", "1.5", "a=1", "-", "x, y",

@@ -120,7 +120,22 @@ def test_get_replicas_shows_what_has_no_host_with_the_reasons(shell):
     assert "search/3/UA/0.1" in ran.out
     assert "one: label zone=us, needs eu" in ran.out
     assert "2 without a host" in ran.out
-    assert shell.script.questions("lead.replicas") == [{"deployment": "search"}]
+    [question] = shell.script.questions("lead.replicas")
+    assert question["deployment"] == "search"
+
+
+def test_a_reason_of_several_lines_stays_one_row_when_piped(shell):
+    shell.answers["lead.replicas"] = {
+        "replicas": [
+            {"replica": "search/3/UA/0.1", "deployment": "search", "generation": 3,
+             "host": "UA", "host_name": "one", "state": "failed",
+             "reason": "trap\n  at f\r\n  at \x1bg"}
+        ],
+        "unplaced": [],
+    }  # fmt: skip
+    ran = shell("get", "replicas", "search")
+    _, row = ran.out.splitlines()
+    assert "trap | at f | at \N{REPLACEMENT CHARACTER}g" in row
 
 
 # --- apply, diff, delete ----------------------------------------------------------------------

@@ -21,7 +21,7 @@ from lattice.component.wiring import (
     COMPOSED,
     CapabilityUse,
     Connection,
-    InternalLink,
+    InternalWire,
     LinkTarget,
     Program,
     Resolution,
@@ -96,11 +96,11 @@ def test_the_one_export_of_the_workload_satisfies_an_import() -> None:
         {"rank": part([TOKENIZE], [QUERY]), "tokenize": part(exports=["docs:text/tokenize@0.1.4"])},
     )
 
-    wire = InternalLink(
+    wire = InternalWire(
         part="rank", interface=TOKENIZE, to="tokenize", to_interface="docs:text/tokenize@0.1.4"
     )
     assert found == Resolution(
-        programs=(Program(name=COMPOSED, parts=("rank", "tokenize"), links=(wire,)),),
+        programs=(Program(name=COMPOSED, parts=("rank", "tokenize"), wires=(wire,)),),
         exposed={QUERY: {"split": TYPE_OF_SPLIT}},
         exposed_by={QUERY: COMPOSED},
     )
@@ -139,7 +139,7 @@ def test_wiring_decides_between_two_exports() -> None:
     )
     wire = Wire(part="rank", interface="docs:text/tokenize", to="smart")
     found = resolve(replace(wanted, wiring=(wire,)), types)
-    assert [each.to for each in found.programs[0].links] == ["smart"]
+    assert [each.to for each in found.programs[0].wires] == ["smart"]
 
 
 def test_a_part_does_not_satisfy_itself() -> None:
@@ -148,7 +148,7 @@ def test_a_part_does_not_satisfy_itself() -> None:
         {"outer": part([QUERY], [QUERY]), "inner": part(exports=[QUERY])},
     )
 
-    assert [(each.part, each.to) for each in found.programs[0].links] == [("outer", "inner")]
+    assert [(each.part, each.to) for each in found.programs[0].wires] == [("outer", "inner")]
     assert found.exposed_by == {QUERY: COMPOSED}
 
 
@@ -407,8 +407,8 @@ def test_imports_at_the_root_are_satisfied_by_a_part_that_exports_them_all() -> 
     types = {"a": part([root], [QUERY]), "b": part(exports=[root])}
 
     found = resolve(deployment(("a", "b")), types)
-    assert found.programs[0].links == (
-        InternalLink(part="a", interface="", to="b", to_interface=""),
+    assert found.programs[0].wires == (
+        InternalWire(part="a", interface="", to="b", to_interface=""),
     )
     assert faults(deployment(("a",)), {"a": types["a"]}) == (
         (

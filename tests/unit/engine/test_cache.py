@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from wasmtime import Config, Engine
 
-from hosts.engine.cache import CODE_SUFFIX, KEY_FILE, SEAL_SUFFIX, CodeCache
+from hosts.engine.cache import CODE_SUFFIX, SEAL_SUFFIX, CodeCache
+from hosts.engine.private import KEY_FILE
 from lattice.errors import InvalidError
 from tests.guests import components
 
@@ -173,6 +174,17 @@ def test_least_recently_used_code_goes_first(
     assert add in left
     assert echo not in left
     assert not echo.with_suffix(SEAL_SUFFIX).exists()
+
+
+def test_files_that_were_never_finished_go_when_they_are_old(core: Engine, tmp_path: Path) -> None:
+    own = cache(core, tmp_path)
+    old, new = tmp_path / ".new-old", tmp_path / ".new-new"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    own.load(components.add(), name="add")
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_cache_that_cannot_be_written_still_compiles(

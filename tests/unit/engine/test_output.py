@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hosts.engine.files import FILE_SETS_IDLE_MAX, FileSets, Scratch
-from hosts.engine.wasi import DRAIN_BYTES_MAX, LINE_BYTES_MAX, OUTPUT_KEPT_BYTES, Stream
+from hosts.engine.output import DRAIN_BYTES_MAX, LINE_BYTES_MAX, LoggedOutput
+from hosts.engine.wasi import OUTPUT_KEPT_BYTES, Stream
 
 
 @pytest.fixture
@@ -142,3 +143,26 @@ def test_scratch_of_a_dead_process_is_removed_and_that_of_a_living_one_stays(
     for scratch in (living, newest, newest):
         scratch.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_logged_output_is_bounded_in_each_call(lines: list[tuple[str, str]]) -> None:
+    output = LoggedOutput("info", lambda level, line: lines.append((level, line)))
+    for _ in range(DRAIN_BYTES_MAX // 16):
+        output.write(b"0123456789abcde\n")
+    output.write(b"lost\n" * 10)
+    assert len(lines) == DRAIN_BYTES_MAX // 16
+    output.drain()
+    assert lines[-1] == ("warn", "50 bytes of output dropped: more than is kept at once")
+    output.write(b"again\nno end")
+    assert lines[-1] == ("info", "again")
+    output.close()
+    assert lines[-1] == ("info", "no end")
+    output.close()
+    assert lines[-1] == ("info", "no end")
+
+
+def test_text_that_comes_in_pieces_is_one_line(lines: list[tuple[str, str]]) -> None:
+    output = LoggedOutput("warn", lambda level, line: lines.append((level, line)))
+    for byte in "größe\n".encode():
+        output.write(bytes([byte]))
+    assert lines == [("warn", "größe")]

@@ -56,7 +56,7 @@ def test_indices_count_only_what_stands_at_the_root() -> None:
 
 def test_linked_imports_are_left_out() -> None:
     component = ComponentType(imports={"a:b/c": interface("a:b/c"), "a:b/d": interface("a:b/d")})
-    merged = merge_imports({"part": component}, {("part", "a:b/c")})
+    merged = merge_imports({"part": component}, {("part", "a:b/c", "")})
     assert list(merged) == ["a:b/d"]
 
 

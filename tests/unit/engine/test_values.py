@@ -60,7 +60,7 @@ def through_memory(wit: WitType, value: Any) -> Any:
     return lifted
 
 
-def _value(wit: WitType) -> st.SearchStrategy[Any]:
+def value_of(wit: WitType) -> st.SearchStrategy[Any]:
     match wit:
         case Primitive("bool"):
             return st.booleans()
@@ -77,11 +77,11 @@ def _value(wit: WitType) -> st.SearchStrategy[Any]:
         case ListType(Primitive("u8")):
             return st.binary(max_size=50)
         case ListType(element):
-            return st.lists(_value(element), max_size=4)
+            return st.lists(value_of(element), max_size=4)
         case RecordType(fields):
-            return st.fixed_dictionaries({name: _value(each) for name, each in fields})
+            return st.fixed_dictionaries({name: value_of(each) for name, each in fields})
         case TupleType(items):
-            return st.tuples(*map(_value, items)).map(list)
+            return st.tuples(*map(value_of, items)).map(list)
         case VariantType(cases):
             return st.one_of([_case(name, payload) for name, payload in cases])
         case ResultType(ok, err):
@@ -91,19 +91,19 @@ def _value(wit: WitType) -> st.SearchStrategy[Any]:
         case FlagsType(names):
             return st.lists(st.sampled_from(names), unique=True)
         case OptionType(element) if isinstance(structure(element), OptionType):
-            return st.none() | _value(element).map(lambda each: [each])
+            return st.none() | value_of(element).map(lambda each: [each])
         case OptionType(element):
-            return st.none() | _value(element)
+            return st.none() | value_of(element)
         case MapType(_, value):
-            return st.dictionaries(_TEXT, _value(value), max_size=3)
+            return st.dictionaries(_TEXT, value_of(value), max_size=3)
         case NamedType(_, _, target):
-            return _value(target)
+            return value_of(target)
         case other:
             raise AssertionError(other)
 
 
 def _case(name: str, payload: WitType | None) -> st.SearchStrategy[Any]:
-    return st.tuples(st.just(name), st.none() if payload is None else _value(payload)).map(list)
+    return st.tuples(st.just(name), st.none() if payload is None else value_of(payload)).map(list)
 
 
 def _composite(inner: st.SearchStrategy[WitType]) -> st.SearchStrategy[WitType]:
@@ -135,10 +135,10 @@ _LEAVES: st.SearchStrategy[WitType] = st.one_of(
     _NAMES.map(lambda names: EnumType(tuple(names))),
     _NAMES.map(lambda names: FlagsType(tuple(names))),
 )
-_TYPES = st.recursive(_LEAVES, _composite, max_leaves=8)
+TYPES = st.recursive(_LEAVES, _composite, max_leaves=8)
 
 
-@given(_TYPES.flatmap(lambda wit: st.tuples(st.just(wit), _value(wit))))
+@given(TYPES.flatmap(lambda wit: st.tuples(st.just(wit), value_of(wit))))
 def test_any_value_of_any_type_comes_back(case: tuple[WitType, Any]) -> None:
     wit, value = case
     assert through_memory(wit, value) == value

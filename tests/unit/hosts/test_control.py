@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from hosts.control import LABELS_MAX, LabelChange, changed_labels
-from lattice.errors import InvalidError
+from hosts.control import newest_fitting
+from lattice.wire.codec import encode
+from lattice.wire.requests import LogLine
 
 
-def test_labels_are_set_and_removed_and_come_back_sorted():
-    change = LabelChange(set={"zone": "eu", "disk": "ssd"}, remove=["old"])
-    assert list(changed_labels({"old": "1", "a": "b"}, change).items()) == [
-        ("a", "b"), ("disk", "ssd"), ("zone", "eu"),
-    ]  # fmt: skip
-
-
-def test_every_fault_is_listed_and_nothing_is_changed():
-    labels = {"a": "b"}
-    change = LabelChange(
-        set={"bad key": "x", "lattice.os": "beos", "long": "x" * 300}, remove=["lattice.arch"]
+@pytest.mark.parametrize("as_json", [False, True])
+def test_of_too_many_log_lines_the_newest_that_fit_are_answered(as_json):
+    lines = tuple(
+        LogLine(time_s=1.0, level="info", deployment="d", host="H1", line=f"{number:04d}")
+        for number in range(10)
     )
-    with pytest.raises(InvalidError) as caught:
-        changed_labels(labels, change)
-    assert len(caught.value.faults) == 4
-    assert labels == {"a": "b"}
-
-
-def test_a_host_has_a_bounded_number_of_labels():
-    change = LabelChange(set={f"k{i}": "" for i in range(LABELS_MAX + 1)})
-    with pytest.raises(InvalidError, match="at most 64"):
-        changed_labels({}, change)
+    size = len(encode(lines[0], as_json=as_json))
+    assert newest_fitting(lines, 3 * size + 1, as_json=as_json) == lines[-3:]
+    assert newest_fitting(lines, 10 * size, as_json=as_json) == lines
+    assert newest_fitting(lines, size - 1, as_json=as_json) == ()

@@ -28,8 +28,23 @@ def test_what_cannot_be_read_is_left_out(tmp_path):
     assert inventory.memory_found_bytes(tmp_path / "no", tmp_path / "no") == 0
 
 
-def test_own_labels_join_the_standard_ones_sorted():
-    labels = inventory.merged_labels({"zone": "eu"}, "m1")
-    assert labels["lattice.machine"] == "m1"
-    assert labels["zone"] == "eu"
-    assert list(labels) == sorted(labels)
+class FakeClock:
+    now_s = 100.0
+
+    def monotonic_s(self):
+        return self.now_s
+
+    def wall_s(self):
+        return self.now_s
+
+
+def test_processor_time_is_told_as_the_mean_since_the_last_look(monkeypatch):
+    used = [5.0]
+    monkeypatch.setattr(inventory.time, "process_time", lambda: used[0])
+    clock = FakeClock()
+    meter = inventory.CpuMeter(clock)
+    clock.now_s, used[0] = 102.0, 8.0
+    assert meter.used_milli() == 1500
+    clock.now_s = 104.0
+    assert meter.used_milli() == 0, "nothing since the last look"
+    assert meter.used_milli() == 0, "no time passed"

@@ -22,6 +22,7 @@ from hosts.lifecycle import (
     StartReplica,
     StopReplica,
     TargetSeen,
+    TargetUnreadable,
     Ticked,
 )
 from lattice.model.host import Load, Revision
@@ -91,6 +92,34 @@ def test_a_target_with_unknown_needs_is_refused_once_and_what_runs_goes_on(core)
     assert "teleport@1" in commands[0].reason
     assert core.handle(1.0, target(2, needs=("teleport@1",))) == ()
     assert core.slots[FIRST].state == "running"
+
+
+def test_a_document_that_is_no_target_is_refused_once_a_revision_and_what_runs_goes_on(core):
+    started(core)
+    slots = dict(core.slots)
+    unreadable = TargetUnreadable(sequence=2, reason="epoch: expected an integer")
+    refused = Announce(kind="target-refused", reason="epoch: expected an integer")
+    assert core.handle(1.0, unreadable) == (refused,)
+    assert core.handle(2.0, unreadable) == ()
+    assert (core.slots, core.adopted) == (slots, Revision("i", 1))
+    assert core.handle(3.0, TargetUnreadable(sequence=3, reason=refused.reason)) == (refused,)
+    core.handle(4.0, target(4))
+    assert core.adopted == Revision("i", 4), "the next one that can be read counts"
+
+
+def test_restarts_are_failures_of_the_replica_and_restarts_of_its_services(core):
+    started(core)
+
+    def reported(**counts):
+        (sent,) = core.handle(9.0, HeartbeatDue(load=Load(), **counts))
+        return [(each.state, each.restarts) for each in sent.report.replicas]
+
+    assert reported(restarts={FIRST: 2}) == [("running", 2)]
+    core.handle(1.0, ReplicaFailed(replica=FIRST, reason="its service failed too often"))
+    assert reported() == [("failed", 1)]
+    core.handle(100.0, Ticked())
+    core.handle(100.0, ReplicaReady(replica=FIRST))
+    assert reported(restarts={FIRST: 2}) == [("running", 3)]
 
 
 def test_a_target_that_is_meant_for_another_host_is_refused(core):

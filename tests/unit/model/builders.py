@@ -7,6 +7,7 @@ from lattice.model.deployment import (
     Component,
     Deployment,
     File,
+    Instances,
     Limits,
     Link,
     Placement,
@@ -29,6 +30,7 @@ components:
     limits: {memory: 64Mi, deadline: 2s, concurrency: 16, queue: 128}
     env: {LANG: C}
     config: {stopwords: "en"}
+    instances: {mode: reuse, maxInvocations: 50, idle: 5s, ready: 2}
   - {name: rank, image: ./rank.wasm}
 services:
   - {name: index, image: ./index.wasm, restart: {backoff: [200ms, 1m], max: 5}, files: [corpus]}
@@ -64,6 +66,13 @@ LIMITS = st.builds(
     concurrency=st.integers(1, 10_000),
     queue=st.integers(0, 100_000),
 )
+INSTANCES = st.builds(
+    Instances,
+    mode=st.sampled_from(["fresh", "reuse"]),
+    invocations_max=st.integers(1, 1_000_000_000),
+    idle_s=st.floats(0.001, 86400.0),
+    ready=st.integers(0, 64),
+)
 KEYS = st.from_regex(r"[a-z]([a-z./-]{0,5}[a-z])?", fullmatch=True)
 VALUES = st.from_regex(r"[a-zA-Z0-9.]([a-z =!<>]{0,4}[a-z])?", fullmatch=True)
 SELECTORS = st.one_of(
@@ -86,7 +95,8 @@ def deployments(draw: st.DrawFn) -> Deployment:
     )
     common = {"image": ARTIFACTS, "limits": LIMITS, "env": ENVS, "config": CONFIGS}
     components = tuple(
-        draw(st.builds(Component, name=st.just(name), **common)) for name in names[:split]
+        draw(st.builds(Component, name=st.just(name), instances=INSTANCES, **common))
+        for name in names[:split]
     )
     backoff = sorted(draw(st.tuples(st.floats(0.001, 3600.0), st.floats(0.001, 3600.0))))
     restart = Restart(

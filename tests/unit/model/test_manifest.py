@@ -13,6 +13,7 @@ from lattice.model.deployment import (
     Component,
     Deployment,
     File,
+    Instances,
     Limits,
     Link,
     Placement,
@@ -47,6 +48,7 @@ def test_every_field_arrives_in_the_model() -> None:
                 limits=Limits(memory_bytes=64 << 20, deadline_s=2.0, concurrency=16, queue=128),
                 env={"LANG": "C"},
                 config={"stopwords": "en"},
+                instances=Instances(mode="reuse", invocations_max=50, idle_s=5.0, ready=2),
             ),
             Component(name="rank", image="./rank.wasm"),
         ),
@@ -265,7 +267,6 @@ LATER = [
     *((field, {field: {}}) for field in DEPLOYMENT.later),
     *((f"placement.{name}", {"placement": {name: []}}) for name in OVER),
     ("placement.require.devices", {"placement": {"require": {"devices": []}}}),
-    ("components[0].instances", {"components": [{**COMPONENT, "instances": {"mode": "reuse"}}]}),
     ("links[0].retry", {"links": [{"import": "a:b/c", "to": "e", "retry": {}}]}),
     ("bindings[0].backend", {"bindings": [{"interface": "a:b/c", "backend": "nats"}]}),
     ("bindings[0].require", {"bindings": [{"interface": "a:b/c", "require": {}}]}),
@@ -289,8 +290,8 @@ def test_all_faults_are_listed_at_once_in_the_order_of_the_document() -> None:
     assert [fault.split(": ")[:2] for fault in caught.value.faults] == [
         ["d.yaml:10", "components[0].limits.memory"],
         ["d.yaml:11", "components[0].env.LANG"],
-        ["d.yaml:21", "links[0].timeout"],
-        ["d.yaml:18", "wiring[0].to"],
+        ["d.yaml:22", "links[0].timeout"],
+        ["d.yaml:19", "wiring[0].to"],
     ]
     assert str(caught.value).startswith("deployment 'docsearch' is invalid\n  d.yaml:10: ")
 

@@ -10,7 +10,7 @@ from lattice.model.ids import DeploymentName, HostId, ReplicaId, replica_id
 from lattice.wire.messages import TargetItem
 from scheduler.delivery import Document
 from scheduler.generations import Wanted
-from scheduler.placement.model import Candidate, Demand
+from scheduler.placement.model import NEEDS, Candidate, Demand
 
 MIB = 1 << 20
 
@@ -27,7 +27,7 @@ def inventory(name: str, *, boot: str = "b1", **fields: Any) -> Inventory:
         **fields,
     }
     return Inventory(
-        host=HostId(name), boot=boot, name=f"name-{name}", features=(), version="test", **given
+        host=HostId(name), boot=boot, name=f"name-{name}", features=NEEDS, version="test", **given
     )
 
 

@@ -9,8 +9,10 @@ from scheduler.delivery import (
     Changed,
     Delivery,
     Document,
+    DropTarget,
     ReadTarget,
     ReadTargets,
+    TargetDropped,
     TargetRead,
     TargetsRead,
     TargetsUnread,
@@ -18,6 +20,7 @@ from scheduler.delivery import (
     TargetWritten,
     WriteTarget,
 )
+from scheduler.placement.model import NEEDS
 from tests.unit.scheduler.builders import document, item
 
 A, B = HostId("a"), HostId("b")
@@ -25,7 +28,8 @@ EPOCH = 50
 
 
 def write(ticket: int, expect: int, *items: TargetItem, host: HostId = A) -> WriteTarget:
-    target = Target(host=host, epoch=EPOCH, incarnation="inc", items=list(items))
+    needs = list(NEEDS) if items else []
+    target = Target(host=host, epoch=EPOCH, incarnation="inc", needs=needs, items=list(items))
     return WriteTarget(host=host, ticket=ticket, target=target, expect=expect, epoch=EPOCH)
 
 
@@ -124,3 +128,26 @@ def test_document_that_turns_out_newer_is_read_and_sealed_again() -> None:
     assert delivery.reseal(A) == (ReadTarget(host=A, ticket=2),)
     assert delivery.is_busy(A)
     assert delivery.reseal(A) == ()
+
+
+def test_document_that_lists_nothing_is_dropped_and_made_anew_when_its_host_is_back() -> None:
+    delivery = sealed(document("a", 7))
+    dropped = DropTarget(host=A, ticket=2, expect=100, epoch=EPOCH)
+    assert delivery.drop(A) == (dropped,)
+    assert delivery.drop(A) == (), "it is busy"
+    delivery.handle(TargetDropped(host=A, ticket=2))
+    assert delivery.documents == {}
+    assert delivery.ensure(A) == (write(3, 0),)
+
+
+def test_document_that_lists_replicas_is_not_dropped() -> None:
+    assert sealed(document("a", 7, item())).drop(A) == ()
+
+
+def test_document_whose_removal_is_uncertain_is_read_and_written_again() -> None:
+    delivery = sealed(document("a", 7))
+    delivery.drop(A)
+    delivery.handle(TargetUnknown(host=A, ticket=2))
+    assert delivery.retry() == (ReadTarget(host=A, ticket=3),)
+    commands, _ = delivery.handle(TargetRead(ticket=3, document=document("a", 0)))
+    assert commands == (write(4, 0),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,17 +11,22 @@ from lattice.errors import NotFoundError
 from lattice.model.host import Capacity, ReplicaReport, Revision
 from lattice.model.ids import DeploymentName, HostId
 from lattice.wire.messages import HeartbeatAck, TargetItem
+from lattice.wire.requests import Listing, ReplicaListing
 from scheduler import views
 from scheduler.announcements import Emit
+from scheduler.collecting import DropGenerations, DropInventory, HistoryRead
 from scheduler.delivery import (
     Document,
+    DropTarget,
     ReadTarget,
     ReadTargets,
+    TargetDropped,
     TargetsRead,
     TargetWritten,
     WriteTarget,
 )
 from scheduler.generations import Wanted
+from scheduler.lagging import Lags
 from scheduler.profile import DEFAULT
 from scheduler.reconciler import (
     Acknowledge,
@@ -207,6 +213,86 @@ def test_host_with_a_newer_target_than_known_is_sealed_again() -> None:
     assert not [c for c in commands if isinstance(c, ReadTarget)], "other buckets do not compare"
 
 
+def test_document_that_a_host_does_not_adopt_is_written_again() -> None:
+    term = Term(hosts="a")
+    seen = []
+    for _ in range(20):
+        term.now_s += DEFAULT.heartbeat_s
+        seen += [c for c in term.beat("a") if isinstance(c, ReadTarget)]
+        if seen:
+            break
+    assert [command.host for command in seen] == ["a"]
+    assert 4 * DEFAULT.heartbeat_s < term.now_s < 7 * DEFAULT.heartbeat_s
+
+
+def test_host_that_adopts_is_left_alone() -> None:
+    term = Term(hosts="a")
+    for _ in range(20):
+        term.now_s += DEFAULT.heartbeat_s
+        commands = term.beat("a", adopted=Revision("inc", 101))
+        assert not [c for c in commands if isinstance(c, ReadTarget)]
+
+
+def test_host_that_refuses_its_target_is_written_to_ever_more_rarely() -> None:
+    lags = Lags(heartbeat_s=1.0)
+    due = [
+        second
+        for second in range(200)
+        if lags.is_due(float(second), report("a", second), Revision("inc", 7))
+    ]
+    assert due == [5, 14, 31, 64, 129]
+
+
+def test_host_that_does_not_know_the_features_of_our_targets_gets_no_replicas() -> None:
+    term = Term(hosts="a")
+    facts = replace(inventory("a"), features=("replicas@0",))
+    term.feed(InventoryRead(host=HostId("a"), inventory=facts))
+    term.want(wanted())
+    assert term.counts() == {"a": {}}
+    status = views.status(term.core, "app")
+    assert status["reasons"] == ["1 its release does not understand replicas@1"]
+
+
+def test_targets_that_list_replicas_say_what_they_need() -> None:
+    term = Term(hosts="a")
+    term.is_written = False
+    term.feed(DesiredRead(name=APP, wanted=wanted(), revision=90))
+    (write,) = [c for c in term.tick() if isinstance(c, WriteTarget)]
+    assert write.target.needs == ["replicas@1"]
+
+
+def test_what_is_left_of_a_host_that_was_killed_is_removed_in_steps() -> None:
+    term = Term(hosts="ab")
+    term.want(wanted(replicas=2))
+    looks = 0
+    removed: list[Command] = []
+    while looks < 24:
+        looks += 1
+        term.tick(1800.0)
+        term.beat("b", adopted=Revision("inc", term.revision))
+        term.tick()
+        for command in term.feed(HistoryRead(generations=())):
+            removed.append(command)
+            if isinstance(command, DropInventory):
+                term.feed(InventoryRead(host=command.host, inventory=None))
+            elif isinstance(command, DropTarget):
+                term.feed(TargetDropped(host=command.host, ticket=command.ticket))
+    assert [type(command) for command in removed] == [DropInventory, DropTarget]
+    assert removed[0] == DropInventory(host=HostId("a"), boot="b1")
+    assert term.counts() == {"b": {1: 2}}
+
+
+def test_nothing_is_removed_after_the_own_lease_ran_out() -> None:
+    term = Term(hosts="a")
+    old = HistoryRead(generations=tuple((APP, number) for number in range(1, 40)))
+    term.want(wanted(generation=39))
+    assert term.feed(old) == (
+        DropGenerations(generations=tuple((APP, n) for n in range(1, 20)), epoch=EPOCH),
+    )
+    term.feed(LeaseExtended(until_s=term.now_s))
+    assert term.feed(old) == ()
+
+
 def test_old_generation_stays_until_the_new_one_runs() -> None:
     term = Term(hosts="ab")
     term.want(wanted(replicas=2))
@@ -344,14 +430,38 @@ def test_views_show_hosts_and_replicas() -> None:
     term = Term(hosts="ab")
     term.want(wanted(replicas=1, cpu_milli=500))
     term.now_s = 1.5
-    shown: Any = views.hosts(term.core, term.now_s)["hosts"]
+    shown: Any = views.hosts(term.core, term.now_s, Listing())["hosts"]
     assert [host["name"] for host in shown] == ["name-a", "name-b"]
     assert sorted(host["free"]["cpu_milli"] for host in shown) == [3500, 4000]
     assert {host["last_seen_s"] for host in shown} == {1.5}
-    listed: Any = views.replicas(term.core, "app")["replicas"]
+    listed: Any = views.replicas(term.core, ReplicaListing(deployment="app"))["replicas"]
     assert [(view["state"], view["deployment"]) for view in listed] == [("assigned", "app")]
     term.run_all()
-    listed = views.replicas(term.core, None)["replicas"]
+    listed = views.replicas(term.core, ReplicaListing())["replicas"]
     assert [view["state"] for view in listed] == ["running"]
-    assert views.replicas(term.core, "other") == {"replicas": [], "unplaced": []}
+    assert views.replicas(term.core, ReplicaListing(deployment="other")) == {
+        "replicas": [],
+        "unplaced": [],
+    }
     assert views.status(term.core, "app")["state"] == "ready"
+
+
+def test_long_lists_come_in_pages_without_gaps_or_repetitions() -> None:
+    term = Term(hosts="abcde")
+    term.want(wanted(replicas=5))
+    term.want(wanted("other", replicas=1, interfaces=("a:b/c",)))
+    names: list[str] = []
+    after = ""
+    for _ in range(5):
+        found: Any = views.hosts(term.core, term.now_s, Listing(after=after, limit=2))
+        names += [view["id"] for view in found["hosts"]]
+        after = found.get("next", "")
+        if not after:
+            break
+    assert names == ["a", "b", "c", "d", "e"]
+    first: Any = views.replicas(term.core, ReplicaListing(limit=5))
+    assert (len(first["replicas"]), first["unplaced"]) == (5, [])
+    rest: Any = views.replicas(term.core, ReplicaListing(after=first["next"]))
+    assert rest["replicas"] == []
+    assert [view["deployment"] for view in rest["unplaced"]] == ["other"]
+    assert "next" not in rest

@@ -1,0 +1,1 @@
+"""Components that the engine puts around guests, with their sources."""

@@ -1,0 +1,226 @@
+"""The host's side of the WASI adapter: what one guest sees of the machine, and nothing else.
+
+`hosts/adapters/wasi/wit/host.wit` says what each function does. Those of `SYSTEM` are answered on
+the guest's own stack: they are quick. Those of `WAITING` suspend the guest: sleeping leaves the
+event loop free, and what blocks on the disk runs on a thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
+
+from hosts.engine.base import Import, World
+from hosts.engine.files import FileSets
+from hosts.engine.hostfn import OwnFunction
+from hosts.engine.openfiles import Granted, OpenFiles, code_of
+from hosts.engine.output import LoggedOutput
+from lattice.component.types import ComponentType
+from lattice.errors import GuestTrapError, InternalError, InvalidError
+
+SYSTEM = "lattice:wasi-host/system@0.1.0"
+WAITING = "lattice:wasi-host/waiting@0.1.0"
+
+FILES_GUEST_PATH = "/files"
+
+SLEEP_S_MAX = 3600.0
+"""Longest single sleep; the adapter goes back to sleep until its instant has come."""
+
+DISK_THREADS_MAX = 8
+"""Guests of one process that wait for the disk at a time; others queue."""
+
+_disk_threads: RunVar[anyio.CapacityLimiter | None] = RunVar("disk_threads", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemWorld(World):
+    """The world of one instance, with what answers its adapter."""
+
+    system: GuestSystem
+
+
+class GuestSystem:
+    """Clocks, output, files and the rest for one instance; closed with it."""
+
+    @classmethod
+    async def open(
+        cls, wit: ComponentType, world: World, file_sets: FileSets
+    ) -> GuestSystem | None:
+        """Return what answers an instance of a component; None when it has no adapter in it.
+
+        Raises:
+            InvalidError: the world names what cannot be shown to a guest; all faults are listed.
+        """
+        if SYSTEM not in wit.imports and WAITING not in wit.imports:
+            return None
+        _check(world)
+        files = await file_sets.acquire(world.files) if world.files else None
+        return cls(world, file_sets, files)
+
+    def __init__(self, world: World, file_sets: FileSets, files: Path | None) -> None:
+        self._file_sets = file_sets
+        self._files = files  # the directory that holds the files of the world
+        self._granted = [] if files is None else [Granted(FILES_GUEST_PATH, files, False)]
+        self._granted += [
+            Granted(path, directory.path, directory.is_writable)
+            for path, directory in sorted(world.directories.items())
+        ]
+        self._open_files = OpenFiles()
+        self._stdout = LoggedOutput("info", world.log)
+        self._stderr = LoggedOutput("warn", world.log)
+        given = {each.name: getattr(world, each.name) for each in fields(World)}
+        self.world = SystemWorld(**given, system=self)
+        """What the instance is to be made with."""
+
+    @property
+    def outputs(self) -> tuple[LoggedOutput, LoggedOutput]:
+        """Return the output streams; they are drained and closed with the instance."""
+        return self._stdout, self._stderr
+
+    def imports(self, others: Mapping[str, Import]) -> dict[str, Import]:
+        """Return the imports of the instance: those of the host and the adapter's."""
+        return {**others, WAITING: self._wait}
+
+    def close(self) -> None:
+        """Close the guest's files. Called once."""
+        self._open_files.close_all()
+        if self._files is not None:
+            self._file_sets.release(self._files)
+
+    # --- answered on the spot ----------------------------------------------------------------
+
+    def log_write(self, is_error: bool, frame: str) -> None:
+        """Take output for the log."""
+        (self._stderr if is_error else self._stdout).write(_bytes(frame))
+
+    def directories(self) -> list[tuple[int, str]]:
+        """Open the granted directories; one that is gone is left out, with a line in the log."""
+        opened: list[tuple[int, str]] = []
+        for granted in self._granted:
+            try:
+                opened.append((self._open_files.grant(granted), granted.guest_path))
+            except OSError as error:
+                self.world.log("warn", f"{granted.guest_path} is not there: {error.strerror}")
+        return opened
+
+    @property
+    def open_files(self) -> OpenFiles:
+        """Return the files and directories that the guest has open."""
+        return self._open_files
+
+    # --- while the guest is suspended --------------------------------------------------------
+
+    async def _wait(self, _interface: str, function: str, args: Sequence[Any]) -> Any:
+        if function == "sleep-until":
+            await anyio.sleep(min(max(0, args[0] - time.monotonic_ns()) / 1e9, SLEEP_S_MAX))
+            return None
+        operation = _OPERATIONS.get(function)
+        if operation is None:
+            raise InternalError(f"{WAITING} has no function {function}")
+
+        def work() -> Any:
+            try:
+                with self._open_files.working():
+                    return ["ok", operation(self._open_files, *args)]
+            except OSError as error:
+                return ["err", code_of(error)]
+
+        # A cancelled guest does not wait for the disk; `OpenFiles` closes when it has answered.
+        return await anyio.to_thread.run_sync(
+            work, abandon_on_cancel=True, limiter=_limiter_of_disk()
+        )
+
+
+def _read(files: OpenFiles, number: int, length: int, offset: int) -> str:
+    return files.read(number, length, offset).decode("latin-1")
+
+
+def _write(files: OpenFiles, number: int, frame: str, offset: int | None) -> None:
+    files.write(number, _bytes(frame), offset)
+
+
+_OPERATIONS: Mapping[str, Callable[..., Any]] = {
+    "open-at": OpenFiles.open_at,
+    "read": _read,
+    "write": _write,
+    "resize": OpenFiles.resize,
+    "sync": OpenFiles.sync,
+    "stat": OpenFiles.stat,
+    "stat-at": OpenFiles.stat_at,
+    "list-directory": OpenFiles.list_directory,
+    "read-link": OpenFiles.read_link,
+    "make-directory": OpenFiles.make_directory,
+    "remove-directory": OpenFiles.remove_directory,
+    "unlink": OpenFiles.unlink,
+    "rename": OpenFiles.rename,
+}
+
+
+WAITING_FUNCTIONS = frozenset({"sleep-until", *_OPERATIONS})
+"""What the engine itself answers of `WAITING`."""
+
+
+def _system(world: World) -> GuestSystem:
+    assert isinstance(world, SystemWorld), "an instance with the adapter has its system"
+    return world.system
+
+
+def _exit(_world: World, args: Sequence[Any]) -> None:
+    status = args[0]
+    raise GuestTrapError(f"the guest exited with status {status}", exit_status=status)
+
+
+SYSTEM_FUNCTIONS: Mapping[str, OwnFunction] = {
+    "monotonic-now": lambda _world, _args: time.monotonic_ns(),
+    "wall-now": lambda _world, _args: time.time_ns(),
+    "environment": lambda world, _args: list(world.env.items()),
+    "arguments": lambda world, _args: list(world.args),
+    "log-write": lambda world, args: _system(world).log_write(*args),
+    "exit": _exit,
+    "directories": lambda world, _args: _system(world).directories(),
+    "next-entry": lambda world, args: _system(world).open_files.next_entry(*args),
+    "is-writable": lambda world, args: _system(world).open_files.is_writable(*args),
+    "close": lambda world, args: _system(world).open_files.close(*args),
+}
+"""What the engine itself answers of `SYSTEM`."""
+
+
+def _check(world: World) -> None:
+    faults: list[str] = []
+    for text in (*world.args, *world.env, *world.env.values()):
+        if "\0" in text:
+            faults.append("arguments and environment must not contain NUL")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            faults.append(f"arguments and environment must be Unicode text: {error}")
+    for path, directory in world.directories.items():
+        if not path.startswith("/") or "\0" in path or path.rstrip("/") in ("", FILES_GUEST_PATH):
+            faults.append(f"directories.{path}: is no absolute path of its own")
+        if not directory.path.is_dir():
+            faults.append(f"directories.{path}: {directory.path} is no directory")
+    if faults:
+        raise InvalidError("a world cannot be shown to its guest: " + "; ".join(faults), faults)
+
+
+def _bytes(frame: str) -> bytes:
+    try:
+        return frame.encode("latin-1")
+    except UnicodeEncodeError:
+        raise GuestTrapError("the adapter sent a frame that has more than bytes") from None
+
+
+def _limiter_of_disk() -> anyio.CapacityLimiter:
+    """Return the limiter of the loop that runs, made on first use."""
+    limiter = _disk_threads.get(None)
+    if limiter is None:
+        limiter = anyio.CapacityLimiter(DISK_THREADS_MAX)
+        _disk_threads.set(limiter)
+    return limiter

@@ -1,0 +1,86 @@
+"""Where calls of guests go, and what is told of their way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from hosts.callees import ReadyReplicas
+from hosts.invoker import CallContext, Invoker
+from lattice.bus.base import Bus, Packet
+from lattice.bus.memory import memory_connection
+from lattice.clock import SystemClock
+from lattice.component.resolution import LinkTarget
+from lattice.errors import GuestTrapError, LatticeError, NoRouteError
+from lattice.wire.codec import encode
+from lattice.wire.messages import CallReply, Leg
+from lattice.wire.subjects import Names
+
+CLOCK = SystemClock()
+NAMES = Names("test")
+ADD = "test:math/add@0.1.0"
+LINK = LinkTarget(deployment="math", interface=ADD, route="remote", timeout_s=5.0)
+INNER = Leg(deployment="deep", op="deep#f", route="local", host="H2", took_us=1)
+
+
+def context() -> CallContext:
+    return CallContext(deadline_at_s=CLOCK.monotonic_s() + 5.0)
+
+
+def invoker(bus: Bus) -> Invoker:
+    return Invoker(host="H1", bus=bus, names=NAMES, clock=CLOCK, callees=ReadyReplicas())
+
+
+@asynccontextmanager
+async def answering(reply: Callable[[], CallReply]) -> AsyncIterator[Invoker]:
+    """Have everybody who calls `math` answered so."""
+    bus = memory_connection("test").bus
+
+    async def answer(_packet: Packet) -> bytes:
+        return encode(reply())
+
+    async with bus.serve(NAMES.call("math", ADD, "add"), answer):
+        yield invoker(bus)
+
+
+async def failed(invoker: Invoker, call: CallContext) -> LatticeError:
+    with pytest.raises(LatticeError) as caught:
+        await invoker.call(LINK, "add", [1, 2], call)
+    return caught.value
+
+
+async def test_a_call_that_fails_elsewhere_is_reported_with_its_host_and_the_hops_behind() -> None:
+    fault = GuestTrapError("unreachable")
+    async with answering(lambda: CallReply(err=fault.to_wire(), host="H2", legs=[INNER])) as own:
+        call = context()
+        assert isinstance(await failed(own, call), GuestTrapError)
+    assert [(leg.deployment, leg.route, leg.host) for leg in call.legs] == [
+        ("math", "remote", "H2"),
+        ("deep", "local", "H2"),
+    ]
+
+
+async def test_a_call_that_succeeds_elsewhere_is_reported_in_the_same_way() -> None:
+    async with answering(lambda: CallReply(ok=[3], host="H2", legs=[INNER])) as own:
+        call = context()
+        assert await own.call(LINK, "add", [1, 2], call) == 3
+    assert [leg.host for leg in call.legs] == ["H2", "H2"]
+
+
+async def test_a_call_that_nobody_takes_names_no_host() -> None:
+    call = context()
+    assert isinstance(await failed(invoker(memory_connection("test").bus), call), NoRouteError)
+    assert [(leg.deployment, leg.host) for leg in call.legs] == [("math", "")]
+
+
+async def test_a_call_that_is_turned_down_unrun_is_sent_again_and_reported_once() -> None:
+    answers = [
+        CallReply(err=NoRouteError("on its way out").to_wire()),
+        CallReply(ok=[3], host="H2"),
+    ]
+    async with answering(lambda: answers.pop(0)) as own:
+        call = context()
+        assert await own.call(LINK, "add", [1, 2], call) == 3
+    assert [leg.host for leg in call.legs] == ["H2"]
