@@ -20,6 +20,9 @@ CONTEST_HEARTBEATS = 1.5
 """Silence of a host's former process, in heartbeats, after which a new process takes its place: one
 report may be late, two in a row are not."""
 
+DEAF_RENEWALS = 1.5
+"""Renewals of the lease without any answer after which a scheduler takes itself for cut off."""
+
 RETIRED_BOOTS_MAX = 8
 """Former processes of one host that are remembered, so that a late report is not taken for news."""
 
@@ -87,6 +90,7 @@ class Membership:
     def __init__(self, profile: Profile, *, now_s: float) -> None:
         self._profile = profile
         self._began_s = now_s
+        self._heard_s = now_s
         self._members: dict[HostId, _Member] = {}
 
     def members(self) -> Mapping[HostId, Member]:
@@ -154,9 +158,24 @@ class Membership:
             return Accepted()
         return Accepted(changes=_arrival(report, before, last, is_new_boot=is_new_boot))
 
+    def heard(self, now_s: float) -> None:
+        """Note that something arrived, from whomever: this scheduler is not cut off itself.
+
+        After a time in which nothing arrived, every host gets a whole new time to report: what
+        it sent meanwhile may still be on its way.
+        """
+        if now_s - self._heard_s > self._deaf_s:
+            self._began_s = now_s
+        self._heard_s = now_s
+
     def ticked(self, now_s: float) -> tuple[MembershipChanged, ...]:
         """Give up the hosts that were silent for too long, at the earliest one such time after the
-        take-over, because reports of the time before went to another scheduler."""
+        take-over, because reports of the time before went to another scheduler.
+
+        While nothing at all arrives, nobody is given up: then this scheduler is the one cut off.
+        """
+        if now_s - self._heard_s > self._deaf_s:
+            return ()
         limit_s = self._profile.lost_after_s
         changes: list[MembershipChanged] = []
         for host, member in sorted(self._members.items()):
@@ -168,6 +187,11 @@ class Membership:
                 reason = f"no heartbeat for {limit_s:g} s"
                 changes.append(MembershipChanged(host=host, change="lost", reason=reason))
         return tuple(changes)
+
+    @property
+    def _deaf_s(self) -> float:
+        """Return the silence of all that means being cut off: a renewal's answer was missed."""
+        return self._profile.renew_s * DEAF_RENEWALS
 
     def _contest(
         self, now_s: float, member: _Member, last: Report, report: Report

@@ -130,6 +130,8 @@ class Reconciler:
             case Ticked():
                 return self._ticked(now_s)
             case LeaseExtended():
+                if event.until_s > self._lease_until_s:
+                    self.membership.heard(now_s)
                 self._lease_until_s = event.until_s
                 return ()
             case DesiredRead():
@@ -168,6 +170,7 @@ class Reconciler:
     def _reported(self, now_s: float, report: Report) -> tuple[Command, ...]:
         if now_s >= self._lease_until_s:
             return (Refuse(host=report.host, reason="leads no longer", is_leading=False),)
+        self.membership.heard(now_s)
         last = self.membership.last_report(report.host)
         match self.membership.reported(now_s, report):
             case Refused(reason=reason):

@@ -27,6 +27,11 @@ def members_at(now_s: float = 0.0) -> Membership:
     return made
 
 
+def hear(members: Membership, *times_s: float) -> None:
+    for now_s in times_s:
+        members.heard(now_s)
+
+
 def test_host_joins_with_its_first_report() -> None:
     members = members_at()
     assert members.reported(1.0, report("a", 1)) == Accepted(changes=(changed("joined"),))
@@ -40,6 +45,7 @@ def test_host_that_reported_to_an_earlier_leader_joins_silently() -> None:
 def test_host_is_lost_after_six_silent_seconds_and_returns_with_a_report() -> None:
     members = members_at()
     members.reported(1.0, report("a", 1))
+    hear(members, 1.0, 3.0, 5.0, 7.0)
     assert members.ticked(7.0) == ()
     assert members.ticked(7.1) == (LOST,)
     assert members.ticked(9.0) == ()
@@ -48,10 +54,28 @@ def test_host_is_lost_after_six_silent_seconds_and_returns_with_a_report() -> No
 
 def test_nobody_is_lost_within_one_time_of_the_take_over() -> None:
     members = members_at(100.0)
+    hear(members, 102.0, 104.0, 106.0)
     assert members.ticked(106.0) == ()
     assert not members.is_settled(106.0)
     assert members.ticked(106.1) == (LOST,)
     assert members.is_settled(106.1)
+
+
+def test_nobody_is_lost_while_the_scheduler_itself_hears_nothing() -> None:
+    members = members_at()
+    members.reported(1.0, report("a", 1))
+    hear(members, 1.0, 3.0, 5.0)
+    assert members.ticked(8.1) == (), "cut off: it cannot tell who is lost"
+
+
+def test_after_a_time_without_any_message_everybody_may_report_anew() -> None:
+    members = members_at()
+    members.reported(1.0, report("a", 1))
+    hear(members, 1.0, 9.0)
+    assert members.ticked(9.1) == ()
+    hear(members, 11.0, 13.0, 15.0)
+    assert members.ticked(15.0) == ()
+    assert members.ticked(15.1) == (LOST,)
 
 
 def test_membership_is_settled_once_every_known_host_reported() -> None:

@@ -89,8 +89,16 @@ class Term:
         self.revision += 1
         self.feed(TargetWritten(host=command.host, ticket=command.ticket, revision=self.revision))
 
+    def advance(self, duration_s: float) -> None:
+        """Let time pass in which the renewals of the lease are answered."""
+        end_s = self.now_s + duration_s
+        while self.now_s + DEFAULT.renew_s < end_s:
+            self.now_s += DEFAULT.renew_s
+            self.core.membership.heard(self.now_s)
+        self.now_s = end_s
+
     def tick(self, after_s: float = 0.0) -> tuple[Command, ...]:
-        self.now_s += after_s
+        self.advance(after_s)
         return self.feed(Ticked())
 
     def beat(self, name: str, *replicas: ReplicaReport, **fields: Any) -> tuple[Command, ...]:
@@ -173,7 +181,7 @@ def test_no_plan_is_made_before_every_known_host_had_the_time_to_report() -> Non
     term.beat("b")
     term.tick()
     assert term.counts() == {"a": {1: 1}, "b": {}}, "a may come back any moment"
-    term.now_s = 5.9
+    term.advance(5.9)
     term.beat("b")
     term.tick(0.2)
     assert term.counts() == {"a": {}, "b": {1: 2}}
@@ -183,7 +191,7 @@ def test_replicas_of_a_lost_host_move_and_come_back_to_nobody() -> None:
     term = Term(hosts="ab")
     term.want(wanted(replicas=2))
     term.run_all()
-    term.now_s = 5.0
+    term.advance(5.0)
     term.beat("b", replica("b", assignment=term.items("b")[0].assignment))
     term.tick(1.5)
     assert term.counts() == {"a": {}, "b": {1: 2}}
@@ -371,7 +379,7 @@ def test_failing_replica_moves_and_its_host_is_avoided_for_a_while() -> None:
     status = views.status(term.core, "app")
     assert status["state"] == "failed"
     assert f"name-{home}: trap" in str(status["reasons"])
-    term.now_s = 4.9
+    term.advance(4.9)
     for name in "ab":
         term.beat(name)
     term.tick(0.2)
