@@ -236,6 +236,7 @@ class FakeInstance:
         except LatticeError:
             raise
         except Exception as error:
+            # Whatever a guest in Python raises is its trap, as any fault in wasm is.
             raise GuestTrapError(f"{what} trapped: {error!r}") from error
 
     async def _call_import(
