@@ -4,7 +4,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 .venv/ready: pyproject.toml constraints.txt scripts/setup
 	@sh scripts/setup
@@ -31,6 +31,21 @@ unit: .venv/ready ## run the tests of the cores only (seconds)
 simulate: .venv/ready ## run the simulation: make simulate SEEDS=1000
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200)
 
+mutants: .venv/ready ## try mutated components on the engine: make mutants COUNT=100000
+	@LATTICE_MUTANTS=$(or $(COUNT),10000) $(BIN)/pytest -q -s tests/integration/test_engine_mutants.py
+
+test-wasmtime50: .venv/ready ## run the engine's tests with wasmtime 50.0.1
+	@sh scripts/test-engine wasmtime50
+
+test-python312: ## run the engine's tests with CPython 3.12, if there is one
+	@sh scripts/test-engine python3.12
+
+test-python313: ## run the engine's tests with CPython 3.13, if need be of a Debian 13 tree
+	@sh scripts/test-engine python3.13
+
+test-python314: ## run the engine's tests with CPython 3.14, if there is one
+	@sh scripts/test-engine python3.14
+
 bench: .venv/ready ## measure against peers and write bench/results/
 	@$(BIN)/python -m bench all --json bench/results/latest.json
 
@@ -40,4 +55,5 @@ bench-report: .venv/ready ## draw bench/results/ as one HTML page
 clean: ## remove what was built (not .venv)
 	rm -rf .build .lattice .mypy_cache .ruff_cache .hypothesis dist
 
-.PHONY: help setup demo check test unit simulate bench bench-report clean
+.PHONY: help setup demo check test unit simulate mutants test-wasmtime50 test-python312 \
+	test-python313 test-python314 bench bench-report clean

@@ -20,12 +20,27 @@ Operation = Callable[[], object]
 Clocked = Callable[[], Awaitable[float]]
 """Does the thing once and returns the seconds that count, for things with a preparation."""
 
-UNITS: Mapping[str, float] = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "op/s": 1.0}
-"""Seconds in each unit of time; rates have one unit."""
+UNITS: Mapping[str, float] = {
+    "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "op/s": 1.0, "KiB": 1024.0, "MiB": 1048576.0,
+}  # fmt: skip
+"""Seconds in each unit of time, bytes in each unit of memory; rates have one unit."""
+
+Figures = Callable[[], Mapping[str, float]]
+"""Returns further figures of a case, by names that end in their unit; asked after the samples."""
 
 
 class UnavailableError(Exception):
     """A case or its peer cannot run on this machine; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A case that cannot run on this machine, and why; its suite yields it in the case's place."""
+
+    name: str
+    reason: str
+    unit: str = "us"
+    target: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +54,12 @@ class Case:
     peer_name: str = ""  # or, without a peer, why there is none
     unit: str = "us"  # one of `UNITS`
     operations: int = 1  # that one call of `ours` or `peer` does
-    is_clocked: bool = False  # both sides return their own seconds; then each sample is one call
+    is_clocked: bool = False  # both sides return their own seconds (or bytes); a sample is one call
     warm_up: int = 10  # calls of each side before the first sample
     repetitions: int | None = None  # samples of each side, where the runner's number is wrong
     target: float | None = None  # the ratio that is wanted
+    limit: float | None = None  # in the unit: ours must stay below it
+    figures: Figures = dict[str, float]
     check: Callable[[], None] = lambda: None  # that both sides do the same; not run before "cold"
     is_cold_too: bool = False  # also measure the first call in a fresh process, as `<name>_cold`
     servers: Mapping[str, int] = field(default_factory=dict[str, int])  # name -> pid, for CPU time

@@ -25,8 +25,14 @@ def describe() -> dict[str, object]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
-        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else [],
+        "allocator": os.environ.get("GLIBC_TUNABLES", ""),
+        "load_average": load_average(),
     }
+
+
+def load_average() -> list[float]:
+    """Return how many processes wanted to run during the last 1, 5 and 15 minutes."""
+    return list(os.getloadavg()) if hasattr(os, "getloadavg") else []
 
 
 def _usable_cores() -> int:

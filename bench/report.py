@@ -94,9 +94,10 @@ def _case(name: str, found: Found) -> str:
     measured = [(source, case) for source, case in cases if case["samples"]]
     parts = [f"<h3>{escape(name)}</h3>"]
     parts += [
-        f'<p class="soft">{escape(_titled(source, "", found))}: {escape(str(case["skipped"]))}</p>'
+        f'<p class="soft">{escape(_titled(source, "", found))}: {escape(str(case[word]))}</p>'
         for source, case in cases
-        if "skipped" in case
+        for word in ("skipped", "failed")
+        if word in case
     ]
     if measured:
         first = measured[0][1]
@@ -157,6 +158,15 @@ def _notes(source: str, case: Mapping[str, Any], found: Found) -> list[str]:
             f'<p class="{escape(verdict)}">{where}ratio {figure(case["ratio"])} '
             f"({span(case.get('ci95'))}){target}</p>"
         )
+    if "limit" in case:
+        verdict = str(case.get("verdict", ""))
+        notes.append(
+            f'<p class="{escape(verdict)}">{where}limit {figure(case["limit"], case["unit"])}, '
+            f"{escape(verdict)}</p>"
+        )
+    if figures := case.get("figures"):
+        said = ", ".join(f"{name} {figure(value)}" for name, value in figures.items())
+        notes.append(f"<p>{where}{escape(said)}</p>")
     if baseline := case.get("baseline"):
         notes.append(
             f"<p>{where}against baseline {escape(str(baseline['name']))}: "

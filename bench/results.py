@@ -51,18 +51,37 @@ def case_results(case: Case, measured: Mapping[SideName, Measured], seed: int) -
         }
         if case.target is not None:
             result |= {"target": case.target, "verdict": interval.verdict(case.target)}
+    if case.limit is not None:
+        low, high = result["ours_ci95"]
+        met = "pass" if high < case.limit else "fail" if low >= case.limit else "none"
+        result |= {"limit": case.limit, "verdict": met}
+    if figures := case.figures():
+        result["figures"] = dict(figures)
     first = {name: case.value(side.first_s) for name, side in measured.items() if side.first_s}
     if first:
         result["first"] = first
-    result["cost"] = {name: side.cost(case) for name, side in measured.items()}
+    cost = result["cost"] = {name: side.cost(case) for name, side in measured.items()}
+    if "peer" in cost and (own := cpu_s(cost["ours"])) > 0:
+        result["cpu_ratio"] = cpu_s(cost["peer"]) / own
     result |= {"calls": {name: side.calls for name, side in measured.items()}, "raw": raw}
     rounded: dict[str, Any] = _rounded(result)
     return rounded
 
 
-def skipped(case_unit: str, reason: str) -> dict[str, Any]:
+def cpu_s(cost: Mapping[str, float]) -> float:
+    """Return the processor time in a case's cost: of this process, its children and servers."""
+    return cost["cpu_s"] + cost["children_cpu_s"] + cost["servers_cpu_s"]
+
+
+def skipped(case_unit: str, reason: str, target: float | None = None) -> dict[str, Any]:
     """Return what is written of a case that could not run here."""
-    return {"unit": case_unit, "samples": 0, "skipped": reason}
+    wanted = {} if target is None else {"target": target}
+    return {"unit": case_unit, "samples": 0, "skipped": reason} | wanted
+
+
+def failed(case_unit: str, reason: str) -> dict[str, Any]:
+    """Return what is written of a case that broke while it ran."""
+    return {"unit": case_unit, "samples": 0, "failed": reason}
 
 
 def compare(results: dict[str, Any], baseline: Mapping[str, Any], name: str, seed: int) -> None:

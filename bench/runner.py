@@ -39,13 +39,20 @@ class Plan:
     cold_repetitions: int = 9  # fresh processes for each side
     has_instructions: bool = True  # count them where the machine can
     seed: int = 1
+    is_smoke: bool = False  # each side runs once, to see that it runs: its figures mean nothing
 
     def __post_init__(self) -> None:
-        assert min(self.repetitions, self.cold_repetitions) >= 5, "too few for an interval"
+        enough = min(self.repetitions, self.cold_repetitions) >= 5
+        assert enough or self.is_smoke, "too few for an interval"
 
 
 QUICK = Plan(repetitions=7, sample_s=0.005, cold_repetitions=5, has_instructions=False)
 """A look that takes a second or two for each case."""
+
+SMOKE = Plan(
+    repetitions=1, sample_s=0, cold_repetitions=1, has_instructions=False, is_smoke=True
+)  # fmt: skip
+"""Shows that a case runs, nothing else."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +92,8 @@ async def measure(
     order = random.Random(f"{plan.seed} {case.name}")
     operations = sides(case)
     measured: dict[SideName, Measured] = {}
+    if plan.is_smoke:
+        return {name: await _once(each, case, clock) for name, each in operations.items()}
     for name, operation in operations.items():
         measured[name] = Measured(first_s=await _timed(operation, 1, case, clock) / case.operations)
         for _ in range(case.warm_up):
@@ -162,6 +171,14 @@ async def run_once(case: Case, side: SideName, calls: int) -> dict[str, object]:
     }
 
 
+async def _once(operation: Operation | Clocked, case: Case, clock: Clock) -> Measured:
+    """Return one sample of one call, which is also the first call."""
+    measured = Measured(first_s=0.0)
+    await _sample(operation, case, {}, measured, clock)
+    measured.first_s = measured.samples_s[0]
+    return measured
+
+
 async def _sample(
     operation: Operation | Clocked,
     case: Case,
@@ -173,13 +190,13 @@ async def _sample(
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        before = read_cost(servers)
+        before, began_s = read_cost(servers), clock()
         elapsed_s = await _timed(operation, measured.calls, case, clock)
+        measured.elapsed_s.append(clock() - began_s)  # preparations included, as in the cost
         measured.costs.append(read_cost(servers).since(before))
     finally:
         if was_enabled:
             gc.enable()
-    measured.elapsed_s.append(elapsed_s)
     measured.samples_s.append(elapsed_s / (measured.calls * case.operations))
 
 

@@ -16,8 +16,24 @@ def lines_of(cases: Mapping[str, Mapping[str, Any]]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    left_out = [f"{name}: {case['skipped']}" for name, case in cases.items() if "skipped" in case]
-    return table + left_out
+    return [*table, *_figures(cases), *_left_out(cases)]
+
+
+def _figures(cases: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [
+        f"{name}: " + ", ".join(f"{key} {figure(value)}" for key, value in case["figures"].items())
+        for name, case in cases.items()
+        if case.get("figures")
+    ]
+
+
+def _left_out(cases: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [
+        f"{name}: {mark}{case[word]}"
+        for name, case in cases.items()
+        for word, mark in (("skipped", ""), ("failed", "failed: "))
+        if word in case
+    ]
 
 
 def figure(value: float | None, unit: str = "") -> str:

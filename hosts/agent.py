@@ -22,8 +22,10 @@ from hosts.announcer import Announcer
 from hosts.artifacts import Artifacts
 from hosts.callees import ReadyReplicas
 from hosts.control import HostControl
+from hosts.directories import Directories
 from hosts.endpoints import Endpoints
-from hosts.engine.base import Engine
+from hosts.engine.base import Directory, Engine
+from hosts.guarded import Guard, GuardedEngine
 from hosts.invoker import Invoker
 from hosts.labels import first_labels
 from hosts.lifecycle import (
@@ -39,25 +41,23 @@ from hosts.lifecycle import (
     SendReport,
     StartReplica,
     StopReplica,
-    TargetSeen,
-    TargetUnreadable,
     Ticked,
 )
 from hosts.logbook import Logbook, own_lines
 from hosts.presence import Presence
 from hosts.programs import PROGRAM_BYTES_MAX, Programs
-from hosts.runner import DRAIN_S, Runner
+from hosts.runner import DRAIN_S, STOP_S, Runner
+from hosts.targets import Targets
 from hosts.workload import Workloads
 from lattice import __version__
-from lattice.bus.base import Connection, Entry
+from lattice.bus.base import Connection
 from lattice.clock import Clock, SystemClock
-from lattice.errors import ConflictError, DecodeError, LatticeError, first_cause
-from lattice.model.host import Capacity, Inventory, Load, Report, Revision
+from lattice.errors import ConflictError, LatticeError, first_cause
+from lattice.model.host import Capacity, Inventory, Load, Report
 from lattice.model.ids import HostId, host_short
-from lattice.wire.codec import answer_of, convert, decode_as, encode
-from lattice.wire.messages import HeartbeatAck, Target
+from lattice.wire.codec import answer_of, convert, encode
+from lattice.wire.messages import HeartbeatAck
 from lattice.wire.subjects import Names
-from lattice.wire.subjects import target as target_key
 
 HEARTBEAT_S = 2.0
 """Pace of reports, +-10 %: three of them fit into the time after which a host is called lost."""
@@ -71,8 +71,8 @@ HEARTBEAT_JITTER = 0.1
 REPORT_GAP_S = 0.05
 """Least time between two reports: changes that come together travel together."""
 
-RETRY_S = 1.0
-"""Wait before a lost watch or a refused write is tried again."""
+LOOK_S = 1.0
+"""Longest time between two looks at what is due: at retries, the connection and the quarantine."""
 
 LEAVE_S = 2.0
 """Seconds that a stopping host spends on its last words to the lattice."""
@@ -82,7 +82,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostOptions:
-    """How a host presents itself and where it keeps its files."""
+    """How a host presents itself, where it keeps its files, and what ties it to a supervisor."""
 
     host: HostId
     directory: Path
@@ -92,6 +92,10 @@ class HostOptions:
     curve_key: str = ""
     heartbeat_s: float = HEARTBEAT_S
     program_bytes_max: int = PROGRAM_BYTES_MAX
+    directories: Mapping[str, Directory] = field(default_factory=dict[str, Directory])
+    # directories: those that manifests may name, by the names of the grants
+    guard: Guard = field(default_factory=Guard)
+    after: str = ""  # how the process before this one ended, when a supervisor started it again
 
 
 async def run_host(
@@ -155,32 +159,25 @@ class Agent:
         self._announcer = Announcer(connection.events, names, host=host, boot=boot, clock=clock)
         ready = ReadyReplicas()
         bus = connection.bus
+        self._targets = Targets(connection.control, host, self._feed)
         self._endpoints = Endpoints(host=host, bus=bus, names=names, clock=clock, ready=ready)
+        self._directories = Directories(options.directory / "scratch", options.directories)
         self._runner = Runner(
             workloads=Workloads(
                 control=connection.control,
                 artifacts=Artifacts(connection.artifacts, options.directory / "artifacts"),
-                engine=engine,
+                engine=GuardedEngine(engine, options.guard),
                 programs=Programs(bytes_max=options.program_bytes_max),
             ),
             invoker=Invoker(host=host, bus=bus, names=names, clock=clock, callees=ready),
             endpoints=self._endpoints,
-            ready=ready,
             logbook=self._logbook,
             clock=clock,
             feed=self._feed,
+            guard=options.guard,
+            directories=self._directories,
         )
-        facts = Inventory(
-            host=host,
-            boot=boot,
-            name=options.name or host_short(host),
-            labels=first_labels(inventory.standard_labels(inventory.machine_id()), options.labels),
-            interfaces=engine.interfaces,
-            capacity=options.capacity or inventory.capacity(),
-            features=FEATURES,
-            version=__version__,
-            curve_key=options.curve_key,
-        )
+        facts = _facts(options, boot, engine)
         self._presence = Presence(connection.hosts, facts, has_lease=self._has_lease)
         self._control = HostControl(
             bus=bus, names=names, logbook=self._logbook, clock=clock,
@@ -209,6 +206,7 @@ class Agent:
             raise self._fault
 
     async def _join(self, group: TaskGroup) -> None:
+        await self._directories.clear()
         await self._presence.write()
         group.start_soon(self._logbook.publish, self._connection.bus)
         group.start_soon(self._announcer.publish)
@@ -217,8 +215,11 @@ class Agent:
         facts = self._presence.inventory
         log.info("host %s (%s) started, boot %s, release %s",
                  facts.name, facts.host, self._boot, facts.version)  # fmt: skip
-        self._say("host-started")
-        group.start_soon(self._watch_target)
+        reason = self._options.after and f"the process before this one {self._options.after}"
+        if reason:
+            log.warning("%s", reason)
+        self._say("host-started", reason=reason)
+        group.start_soon(self._targets.watch)
         group.start_soon(self._heartbeats)
         group.start_soon(self._ticks)
         group.start_soon(self._presence.keep)
@@ -248,7 +249,7 @@ class Agent:
             case ReportNow():
                 self._report_wanted.set()
             case ReadTarget():
-                self._group.start_soon(self._read_target)
+                self._group.start_soon(self._targets.read)
             case SendReport():
                 self._group.start_soon(self._send, command.report)
             case Announce():
@@ -264,40 +265,6 @@ class Agent:
         else:
             log.info("%s", what)
 
-    # --- target ---------------------------------------------------------------------------
-
-    async def _watch_target(self) -> None:
-        key = target_key(self._options.host)
-        while True:
-            try:
-                async with self._connection.control.watch(key) as entries:
-                    async for entry in entries:
-                        if isinstance(entry, Entry):
-                            self._see(entry)
-            except LatticeError as exc:
-                log.warning("watch of %s lost, trying again: %s", key, exc)
-            await anyio.sleep(RETRY_S)
-
-    async def _read_target(self) -> None:
-        try:
-            entry = await self._connection.control.get(target_key(self._options.host))
-        except LatticeError as exc:
-            log.info("target not read, the next heartbeat asks again: %s", exc)
-            return
-        if entry is not None:
-            self._see(entry)
-
-    def _see(self, entry: Entry) -> None:
-        if entry.value is None:
-            return  # Only the leader's documents count; a removed one says nothing.
-        try:
-            target = decode_as(Target, entry.value)
-        except DecodeError as exc:
-            reason = f"target at revision {entry.revision} is malformed, kept the old one: {exc}"
-            self._feed(TargetUnreadable(sequence=entry.revision, reason=reason))
-            return
-        self._feed(TargetSeen(revision=Revision(target.incarnation, entry.revision), target=target))
-
     # --- reports --------------------------------------------------------------------------
 
     async def _heartbeats(self) -> None:
@@ -311,8 +278,10 @@ class Agent:
                         calls_in_flight=self._runner.in_flight,
                     ),
                     calls=self._runner.calls(),
+                    fuel=self._runner.fuel(),
                     restarts=self._runner.restarts(),
                     troubles=self._runner.troubles(),
+                    looping=self._runner.looping(),
                 )
             )
             jitter = self._random.uniform(1 - HEARTBEAT_JITTER, 1 + HEARTBEAT_JITTER)
@@ -346,9 +315,11 @@ class Agent:
         while True:
             due_s = self._core.next_due_s()
             now_s = self._clock.monotonic_s()
-            wait_s = RETRY_S if due_s is None else min(max(due_s - now_s, 0.01), RETRY_S)
+            wait_s = LOOK_S if due_s is None else min(max(due_s - now_s, 0.01), LOOK_S)
             await anyio.sleep(wait_s)
             self._feed(Ticked())
+            self._runner.expel()
+            self._options.guard.black_box.tick()
             self._note_connection()
 
     def _note_connection(self) -> None:
@@ -368,21 +339,20 @@ class Agent:
         await self._presence.relabel(labels)
         self._say("host-labelled")
 
-    def _say(self, kind: str) -> None:
-        self._announcer.announce(
-            kind,
-            self._options.host,
-            {
-                "host": self._options.host,
-                "name": self._presence.inventory.name,
-                "labels": dict(self._presence.inventory.labels),
-                "boot": self._boot,
-            },
-        )
+    def _say(self, kind: str, *, reason: str = "") -> None:
+        facts = {
+            "host": self._options.host,
+            "name": self._presence.inventory.name,
+            "labels": dict(self._presence.inventory.labels),
+            "boot": self._boot,
+        }
+        if reason:
+            facts["reason"] = reason
+        self._announcer.announce(kind, self._options.host, facts)
 
     async def _leave(self) -> None:
         log.info("host stops")
-        with anyio.move_on_after(DRAIN_S):
+        with anyio.move_on_after(DRAIN_S + STOP_S):
             await self._runner.stop_all()
         self._say("host-stopped")
         with anyio.move_on_after(LEAVE_S):
@@ -391,3 +361,17 @@ class Agent:
             except LatticeError as exc:
                 log.info("inventory not withdrawn: %s", exc)
         await self._announcer.flushed(timeout_s=LEAVE_S)
+
+
+def _facts(options: HostOptions, boot: str, engine: Engine) -> Inventory:
+    return Inventory(
+        host=options.host,
+        boot=boot,
+        name=options.name or host_short(options.host),
+        labels=first_labels(inventory.standard_labels(inventory.machine_id()), options.labels),
+        interfaces=engine.interfaces,
+        capacity=options.capacity or inventory.capacity(),
+        features=FEATURES,
+        version=__version__,
+        curve_key=options.curve_key,
+    )

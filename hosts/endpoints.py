@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from hosts.callcontext import CallContext
 from hosts.callees import ReadyReplicas
-from hosts.invoker import CallContext
 from hosts.replica import Replica
 from lattice.bus.base import PAYLOAD_BYTES_MAX, Bus, Packet
 from lattice.clock import Clock
@@ -60,6 +60,11 @@ class Endpoints:
         self._ready = ready
         self._opened: dict[str, _Opened] = {}
         self._group: TaskGroup | None = None
+
+    @property
+    def ready(self) -> ReadyReplicas:
+        """Return the replicas that answer the calls."""
+        return self._ready
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Hold the subscriptions until cancelled; "started" when calls by host name arrive."""

@@ -13,15 +13,13 @@ from lattice.errors import DeadlineExceededError, OverloadedError
 
 
 class Gate:
-    """Admission to one replica's program or service; `drained` tells when the last call left."""
+    """Admission to one replica's program or service."""
 
     def __init__(self, name: str, *, concurrency: int, queue: int) -> None:
         self._name = name
         self._dispatch = Dispatch(concurrency, queue)
         self._admitted: dict[int, anyio.Event] = {}
         self._ids = count()
-        self._idle = anyio.Event()
-        self._idle.set()
 
     @property
     def in_flight(self) -> int:
@@ -46,18 +44,26 @@ class Gate:
                 f"{len(self._dispatch.waiting)} wait, raise limits.queue or replicas",
                 retry_after_ms=RETRY_AFTER_MS,
             )
-        if self._idle.is_set():
-            self._idle = anyio.Event()
         try:
             if admission == "wait":
                 await self._wait(call, deadline_s)
             yield
         finally:
-            self._leave(call)
+            self.leave(call)
 
-    async def drained(self) -> None:
-        """Return when no call runs or waits."""
-        await self._idle.wait()
+    def try_enter(self) -> int | None:
+        """Take a place that is free now and return its number for `leave`, None without one."""
+        call = next(self._ids)
+        if self._dispatch.arrive(call) != "start":
+            self.leave(call)
+            return None
+        return call
+
+    def leave(self, call: int) -> None:
+        """Give back a place, and admit those who waited for it."""
+        self._admitted.pop(call, None)
+        for admitted in self._dispatch.leave(call):
+            self._admitted.pop(admitted).set()
 
     async def _wait(self, call: int, deadline_s: float) -> None:
         admitted = self._admitted[call] = anyio.Event()
@@ -68,10 +74,3 @@ class Gate:
                 f"{self._name} had no free place within {deadline_s:.3f} s; "
                 "the call was not started"
             )
-
-    def _leave(self, call: int) -> None:
-        self._admitted.pop(call, None)
-        for admitted in self._dispatch.leave(call):
-            self._admitted.pop(admitted).set()
-        if not self.in_flight:
-            self._idle.set()

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
 
-from hosts.engine.base import HostImport, Instance, World
+from hosts.callcontext import CallContext
+from hosts.engine.base import Import, Instance, World
 from hosts.engine.pool import Policy, Pool
-from hosts.invoker import CallContext
 from hosts.programs import DroppableProgram
 from lattice.clock import Clock
 from lattice.errors import DeadlineExceededError, LatticeError
@@ -25,7 +26,7 @@ BIRTH_DEADLINE_S = 30.0
 
 log = logging.getLogger(__name__)
 
-ImportsFor = Callable[[Callable[[], CallContext]], Mapping[str, HostImport]]
+ImportsFor = Callable[[Callable[[], CallContext]], Mapping[str, Import]]
 """Makes the imports of an instance, given how to find the context of the call it works on."""
 
 
@@ -95,6 +96,11 @@ class Instances:
             return await kept.instance.call(interface, function, args, deadline_s=deadline_s)
         finally:
             self._release(kept)
+
+    def claim(self, context: CallContext) -> tuple[Instance, Callable[[], None]] | None:
+        """Return an idle instance and what gives it back, None when all are at work."""
+        kept = self._take(context)
+        return None if kept is None else (kept.instance, partial(self._release, kept))
 
     async def run(self) -> None:
         """Make instances ahead and close idle ones until cancelled; then close them all."""

@@ -68,6 +68,18 @@ def memory_found_bytes(cgroup: Path = CGROUP, meminfo: Path = Path("/proc/meminf
     return min(total, int(limit)) if total else int(limit)
 
 
+def out_of_memory_kills(cgroup: Path = CGROUP, vmstat: Path = Path("/proc/vmstat")) -> int:
+    """Return how many processes the system has killed for want of memory: those of the control
+    group where it counts them, else of the machine; 0 where the system does not tell.
+    """
+    events = _text(cgroup / "memory.events") or _text(vmstat)
+    for line in events.splitlines():
+        name, _, count = line.partition(" ")
+        if name == "oom_kill" and count.isdigit():
+            return int(count)
+    return 0
+
+
 def resident_bytes() -> int:
     """Return the memory that this process occupies, 0 where the system does not tell."""
     fields = _text(Path("/proc/self/statm")).split()

@@ -7,23 +7,19 @@ and each hop is reported back to whoever began, so that the way of a call can be
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import anyio
 
+from hosts.callcontext import CallContext
 from lattice.bus.base import Bus
 from lattice.clock import Clock
 from lattice.component.resolution import LinkTarget
-from lattice.errors import (
-    ConflictError,
-    DeadlineExceededError,
-    NoRouteError,
-    from_wire,
-)
+from lattice.errors import ConflictError, NoRouteError, from_wire
 from lattice.telemetry import call_span
 from lattice.wire.codec import decode_as, encode
-from lattice.wire.messages import HOPS_MAX, LEGS_MAX, CallReply, Invocation, Leg
+from lattice.wire.messages import HOPS_MAX, CallReply, Invocation, Leg
 from lattice.wire.subjects import Names
 
 REPLY_MARGIN_S = 0.25
@@ -32,45 +28,6 @@ REPLY_MARGIN_S = 0.25
 RETRY_PAUSES_S = (0.02, 0.1, 0.3)
 """Waits before a call is sent again that a host turned down unrun, since its replica is on its way
 out: long enough for the servers to forget that host, within any deadline that makes sense."""
-
-
-@dataclass(slots=True, kw_only=True)
-class CallContext:
-    """What one call knows of itself while this host works on it."""
-
-    deadline_at_s: float  # by this host's monotonic clock
-    hops: int = 0
-    chain: tuple[str, ...] = ()  # deployments on the way, outermost first
-    trace: str = ""
-    caller: str = ""
-    key: str | None = None
-    holds: tuple[str, ...] = ()  # services of this host that wait for this call, outermost first
-    legs: list[Leg] = field(default_factory=list[Leg])
-
-    def inside(self, service: str) -> CallContext:
-        """Return the context of calls that a service makes while it works on this one."""
-        return replace(self, holds=(*self.holds, service), legs=self.legs)
-
-    def within(self, deployment: str) -> CallContext:
-        """Return the context of calls that a deployment makes while it works on this one."""
-        return replace(self, caller=deployment, chain=(*self.chain, deployment), legs=self.legs)
-
-    def left_s(self, now_s: float) -> float:
-        """Return the seconds that are left.
-
-        Raises:
-            DeadlineExceededError: none are.
-        """
-        left_s = self.deadline_at_s - now_s
-        if left_s <= 0:
-            raise DeadlineExceededError(
-                f"the deadline passed {-left_s:.3f} s ago; the call was not started"
-            )
-        return left_s
-
-    def report(self, leg: Leg, inner: Sequence[Leg] = ()) -> None:
-        """Add a hop, and those that were made behind it."""
-        self.legs.extend((leg, *inner)[: LEGS_MAX - len(self.legs)])
 
 
 class LocalCallee(Protocol):

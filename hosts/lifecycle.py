@@ -8,11 +8,54 @@ the agent carries out, and tells the outcome as another event. No I/O, no clock,
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias, assert_never
+from typing import assert_never
 
-from lattice.model.host import Load, ReplicaReport, ReplicaState, Report, Revision
+from hosts.lifecycle_events import (
+    Acked,
+    Announce,
+    Command,
+    Event,
+    HeartbeatDue,
+    Outcome,
+    ReadTarget,
+    ReplicaFailed,
+    ReplicaReady,
+    ReplicaStopped,
+    ReportNow,
+    SendReport,
+    StartReplica,
+    StopReplica,
+    TargetSeen,
+    TargetUnreadable,
+    Ticked,
+)
+from lattice.model.host import ReplicaReport, ReplicaState, Report, Revision
 from lattice.model.ids import DeploymentName, HostId, ReplicaId, replica_id
 from lattice.wire.messages import Target
+
+__all__ = [
+    "CRASH_LOOP_FAILURES",
+    "FEATURES",
+    "Acked",
+    "Announce",
+    "Command",
+    "Event",
+    "HeartbeatDue",
+    "Lifecycle",
+    "Outcome",
+    "ReadTarget",
+    "ReplicaFailed",
+    "ReplicaReady",
+    "ReplicaStopped",
+    "ReportNow",
+    "SendReport",
+    "Slot",
+    "StartReplica",
+    "StopReplica",
+    "TargetSeen",
+    "TargetUnreadable",
+    "Ticked",
+]
 
 FEATURES = ("replicas@1",)
 """What a target may need of this release (see `Target.needs`)."""
@@ -43,124 +86,6 @@ REPLICAS_MAX = 10_000
 """Replicas of one target: far above what a scheduler assigns, far below what exhausts memory."""
 
 
-# --- events -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetSeen:
-    """The document under this host's key, from the watch or a re-read."""
-
-    revision: Revision
-    target: Target
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetUnreadable:
-    """The document under this host's key, at this sequence of its bucket, is no target."""
-
-    sequence: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaReady:
-    """A replica answers calls now."""
-
-    replica: ReplicaId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaFailed:
-    """A replica could not start, or stopped by itself; what it held is released."""
-
-    replica: ReplicaId
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaStopped:
-    """A replica that was told to stop is gone; what it held is released."""
-
-    replica: ReplicaId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeartbeatDue:
-    """It is time to report. `restarts` counts those of services since their replica started."""
-
-    load: Load
-    calls: dict[ReplicaId, int] = field(default_factory=dict[ReplicaId, int])
-    restarts: dict[ReplicaId, int] = field(default_factory=dict[ReplicaId, int])
-    troubles: dict[ReplicaId, str] = field(default_factory=dict[ReplicaId, str])  # of services
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acked:
-    """The active scheduler answered a report."""
-
-    sequence: int
-    required: Revision
-    lease_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticked:
-    """Time passed; see `Lifecycle.next_due_s`."""
-
-
-Outcome: TypeAlias = ReplicaReady | ReplicaFailed | ReplicaStopped
-
-Event: TypeAlias = TargetSeen | TargetUnreadable | Outcome | HeartbeatDue | Acked | Ticked
-
-
-# --- commands ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartReplica:
-    """Fetch, compose, compile, instantiate; ends as `ReplicaReady` or `ReplicaFailed`."""
-
-    replica: ReplicaId
-    deployment: DeploymentName
-    generation: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopReplica:
-    """Take no new calls, finish running ones, release; ends as `ReplicaStopped`."""
-
-    replica: ReplicaId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendReport:
-    """Send the report to the active scheduler; its answer comes back as `Acked`."""
-
-    report: Report
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportNow:
-    """Something changed that the scheduler waits for: make the next `HeartbeatDue` now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadTarget:
-    """The scheduler knows a newer target than we adopted: read the document again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announce:
-    """Publish an event about a replica, or about this host when `replica` is None."""
-
-    kind: str
-    replica: ReplicaId | None = None
-    reason: str = ""
-
-
-Command: TypeAlias = StartReplica | StopReplica | SendReport | ReportNow | ReadTarget | Announce
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
     """One replica on this host. `is_wanted` tells whether the adopted target lists it."""
@@ -189,6 +114,7 @@ class Lifecycle:
     _sequence: int = 0
     _sent_at_s: dict[int, float] = field(default_factory=dict[int, float])
     _refused: Revision | None = None
+    _looping: frozenset[ReplicaId] = frozenset()  # as last reported
 
     def handle(self, now_s: float, event: Event) -> tuple[Command, ...]:
         """Take in one event and return what to do about it, in the order to do it."""
@@ -207,7 +133,7 @@ class Lifecycle:
             case ReplicaStopped():
                 return self._stopped(now_s, event)
             case HeartbeatDue():
-                return (self._report(now_s, event),)
+                return (*self._announce_loops(event), self._report(now_s, event))
             case Acked():
                 return self._acked(event)
             case Ticked():
@@ -350,6 +276,19 @@ class Lifecycle:
 
     # --- reports --------------------------------------------------------------------------
 
+    def _announce_loops(self, event: HeartbeatDue) -> list[Command]:
+        """Tell of running replicas of which a service began to fail again and again."""
+        began, self._looping = sorted(event.looping - self._looping), event.looping
+        return [
+            Announce(
+                kind="replica-crash-loop",
+                replica=replica,
+                reason=event.troubles.get(replica, "")[:REASON_LENGTH_MAX],
+            )
+            for replica in began
+            if replica in self.slots and self.slots[replica].state == "running"
+        ]
+
     def _report(self, now_s: float, event: HeartbeatDue) -> SendReport:
         self._sequence += 1
         self._sent_at_s[self._sequence] = now_s
@@ -361,10 +300,11 @@ class Lifecycle:
                 replica=slot.replica,
                 deployment=slot.deployment,
                 generation=slot.generation,
-                state=slot.state,
+                state=_shown(slot, event),
                 reason=(slot.reason or event.troubles.get(slot.replica, ""))[:length_max],
                 restarts=slot.failures + event.restarts.get(slot.replica, 0),
                 calls=event.calls.get(slot.replica, 0),
+                fuel=event.fuel.get(slot.replica, 0),
             )
             for slot in self.slots.values()
         )
@@ -387,6 +327,12 @@ class Lifecycle:
             # Counted from the sending: whatever the answer took on its way is not ours to use.
             self.lease_until_s = max(self.lease_until_s, sent_at_s + event.lease_s)
         return ()
+
+
+def _shown(slot: Slot, event: HeartbeatDue) -> ReplicaState:
+    """Return the state to report: of a running replica, the services count too."""
+    is_looping = slot.state == "running" and slot.replica in event.looping
+    return "crash-loop" if is_looping else slot.state
 
 
 def _start(slot: Slot) -> StartReplica:

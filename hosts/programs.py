@@ -55,10 +55,15 @@ class Programs:
 
     def add(self, loaded: Program, load: Load) -> DroppableProgram:
         """Return a program that is in memory now, and again by `load` whenever it was dropped."""
-        number = next(self._numbers)
-        program = DroppableProgram(self, number, load, loaded.type)
-        self._known[number] = weakref.ref(program, lambda _: self._gone.append(number))
+        program = self.add_cold(loaded.type, load)
         program.take(loaded)
+        return program
+
+    def add_cold(self, component: ComponentType, load: Load) -> DroppableProgram:
+        """Return a program that comes into memory by `load` when it is first used."""
+        number = next(self._numbers)
+        program = DroppableProgram(self, number, load, component)
+        self._known[number] = weakref.ref(program, lambda _: self._gone.append(number))
         return program
 
     def used(self, number: int, size_bytes: int) -> None:

@@ -1,31 +1,39 @@
 """A running replica: the programs of a workload, its services, and the calls between them.
 
-The stateless components run as one composed program, whose instances `hosts.instances` keeps; every
-service is an actor. Imports are satisfied as `lattice.component.wiring` resolved them.
+The eager components run as one composed program, each lazy component as a program of its own; a
+service is an actor or a process. Imports are satisfied as `lattice.component.wiring` resolved them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
 from anyio.abc import TaskStatus
 
 from hosts.actor import ServiceActor
-from hosts.engine.base import HostImport
-from hosts.gate import Gate
-from hosts.instances import Instances
-from hosts.invoker import CallContext, Invoker
-from hosts.programs import DroppableProgram
-from hosts.workload import Prepared
+from hosts.blackbox import Mark
+from hosts.callcontext import CallContext
+from hosts.directories import ReplicaDirectories
+from hosts.engine.base import Forward, Import, Lease, World
+from hosts.engine.network.loopback import Loopback
+from hosts.instances import ImportsFor
+from hosts.invoker import Invoker
+from hosts.prepared import Prepared
+from hosts.process import ServiceProcess
+from hosts.stateless import StatelessProgram
+from hosts.waits import Waits
 from lattice.clock import Clock
+from lattice.component.programs import run_interface
+from lattice.component.resolution import COMPOSED, Connection
 from lattice.component.types import Function
-from lattice.component.wiring import COMPOSED, Connection
 from lattice.errors import DeadlineExceededError
+from lattice.model.deployment import Service
 from lattice.model.ids import ReplicaId
 
 WriteLine = Callable[[str, str], None]
@@ -43,46 +51,59 @@ class Replica:
         invoker: Invoker,
         clock: Clock,
         log: WriteLine,
+        waits: Waits | None = None,
+        mark: Mark | None = None,
+        directories: ReplicaDirectories | None = None,
     ) -> None:
+        """Prepare; `waits` is shared by the replicas of a host, whose services may call each other
+        through links. `mark` notes when the replica is at work.
+
+        Raises:
+            DeniedError: a part wants a directory that this host does not grant.
+        """
         self.id = replica
         self.deployment = str(prepared.deployment.name)
         self.generation = prepared.generation
         self.calls = 0
-        self._open: set[anyio.CancelScope] = set()
+        self.fuel = 0
+        """What its calls used since it started; only those of programs with `limits.fuel` count."""
+        self._open: set[anyio.CancelScope] = set()  # of calls from outside
+        self._idle = anyio.Event()
+        self._idle.set()
+        self._mark = mark or Mark()
         self._prepared = prepared
         self._invoker = invoker
         self._clock = clock
-        self._world = replace(prepared.composed_world, log=log)
-        self._composed = self._instances(prepared.programs.get(COMPOSED))
-        limits = prepared.composed_limits
-        self._deadline_s = limits.deadline_s
-        self._gate = Gate(f"replica {replica}", concurrency=limits.concurrency, queue=limits.queue)
-        self._actors = {
-            service.name: ServiceActor(
-                service,
-                prepared.programs[service.name],
-                owner=replica,
-                imports_for=partial(self._imports, service.name),
-                world=replace(prepared.world_of(service), log=log),
-                clock=clock,
-            )
-            for service in prepared.deployment.services
-        }
+        self._log = log
+        self._loopback = Loopback()
+        self._waits = waits or Waits()
+        self._directories = directories or ReplicaDirectories(Path(), {})
+        self._connections = _connections(prepared)
+        self._stateless = {name: self._stateless_program(name) for name in prepared.stateless}
+        self._actors: dict[str, ServiceActor] = {}
+        self._processes: dict[str, ServiceProcess] = {}
+        for service in prepared.deployment.services:
+            self._add_service(service)
 
     @property
     def in_flight(self) -> int:
         """Return how many calls run or wait in this replica."""
-        return self._gate.in_flight + sum(a.in_flight for a in self._actors.values())
+        return sum(each.in_flight for each in self._callees)
 
     @property
     def restarts(self) -> int:
         """Return how often services of this replica were started again."""
-        return sum(actor.restarts for actor in self._actors.values())
+        return sum(each.restarts for each in self._services)
 
     @property
     def trouble(self) -> str:
         """Return what is wrong with services of this replica at the moment, "" when nothing is."""
-        return "; ".join(each.trouble for each in self._actors.values() if each.trouble)
+        return "; ".join(each.trouble for each in self._services if each.trouble)
+
+    @property
+    def is_looping(self) -> bool:
+        """Tell whether a service of this replica fails again and again."""
+        return any(each.is_looping for each in self._services)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Keep the services alive until cancelled; "started" when all are ready for calls.
@@ -91,15 +112,22 @@ class Replica:
             LatticeError: a service could not start, or failed too often, or the composed
                 components cannot be instantiated.
         """
-        async with anyio.create_task_group() as group:
-            for service in self._prepared.start_order():
-                await group.start(self._actors[service].run)
-            if self._composed is not None:
-                # What cannot be instantiated must not count as ready.
-                await self._composed.try_one()
-                group.start_soon(self._composed.run)
+        async with self._directories.scratch(), anyio.create_task_group() as group:
+            # Side by side, because services that need each other could not start in any order; a
+            # call of one that is not ready yet waits for it.
+            async with anyio.create_task_group() as starting:
+                for name in self._prepared.start_order():
+                    service = self._actors.get(name) or self._processes[name]
+                    starting.start_soon(group.start, service.run)
+            if COMPOSED in self._stateless:
+                # What cannot be instantiated must not count as ready. What is lazy is not tried.
+                await self._stateless[COMPOSED].try_one()
+            for program in self._stateless.values():
+                group.start_soon(program.run)
             task_status.started()
-            await anyio.sleep_forever()
+            # A process is at work for as long as it runs, all else while it is called.
+            with self._mark if self._processes else nullcontext():
+                await anyio.sleep_forever()
 
     def lookup(self, interface: str, function: str) -> tuple[str, Function, str]:
         """Return the exact name of an exposed interface, the type of a function in it, and the
@@ -121,27 +149,91 @@ class Replica:
         self.calls += 1
         chained = context.within(self.deployment)
         program = self._prepared.program_of(interface)
-        with anyio.CancelScope() as scope:
+        # Without a place, a call that comes from a service of this replica: those who have the
+        # places may be waiting for that very service. A chain that comes back in another way does
+        # wait for one, like any caller; when all places wait for each other in this way, their
+        # deadlines end it, and `HOPS_MAX` ends a longer chain.
+        takes_place = not any(actor.id in context.holds for actor in self._actors.values())
+        with anyio.CancelScope() as scope, self._mark:
+            if not self._open:
+                self._idle = anyio.Event()
             self._open.add(scope)
             try:
-                return await self._call_program(program, interface, function, args, chained)
+                return await self._call_program(
+                    program, interface, function, args, chained, takes_place=takes_place
+                )
             finally:
                 self._open.discard(scope)
+                if not self._open:
+                    self._idle.set()
         raise DeadlineExceededError(
             f"replica {self.id} was stopped before {interface}#{function} ended; whether it took "
             "effect is unknown"
         )
 
+    def _count_fuel(self, used: int) -> None:
+        self.fuel += used
+
     async def drained(self) -> None:
-        """Return when no call runs or waits."""
-        await self._gate.drained()
-        for actor in self._actors.values():
-            await actor.drained()
+        """Return when no call from outside runs or waits; processes never rest."""
+        await self._idle.wait()
 
     def end_calls(self) -> None:
         """End the calls that still run; their callers are told."""
         for scope in tuple(self._open):
             scope.cancel()
+
+    async def stop(self, *, within_s: float) -> None:
+        """End the processes, then let the actors end their work, those that others need last."""
+        for process in self._processes.values():
+            await process.stop()
+        for name in reversed(self._prepared.start_order()):
+            if name in self._actors:
+                await self._actors[name].stop(within_s=within_s)
+
+    @property
+    def _callees(self) -> tuple[StatelessProgram | ServiceActor, ...]:
+        return (*self._stateless.values(), *self._actors.values())
+
+    @property
+    def _services(self) -> tuple[ServiceActor | ServiceProcess, ...]:
+        return (*self._actors.values(), *self._processes.values())
+
+    def _world_of(self, program: str) -> World:
+        return replace(
+            self._prepared.world_of(program),
+            directories=self._directories.of_program(program, self._prepared.parts_of(program)),
+            log=self._log,
+            meter=self._count_fuel,
+            loopback=self._loopback,
+        )
+
+    def _stateless_program(self, name: str) -> StatelessProgram:
+        what = "" if name == COMPOSED else f" component {name}"
+        return StatelessProgram(
+            f"replica {self.id}{what}",
+            self._prepared.programs[name],
+            limits=self._prepared.limits_of(name),
+            policy=self._prepared.policy_of(name),
+            imports_for=self._imports_for(name),
+            world=self._world_of(name),
+            clock=self._clock,
+        )
+
+    def _add_service(self, service: Service) -> None:
+        program = self._prepared.programs[service.name]
+        world = self._world_of(service.name)
+        imports_for = self._imports_for(service.name)
+        if interface := run_interface(program.type):
+            self._processes[service.name] = ServiceProcess(
+                service, program, interface, owner=self.id, deployment=self.deployment,
+                imports_for=imports_for, world=world, clock=self._clock,
+            )  # fmt: skip
+        else:
+            self._actors[service.name] = ServiceActor(
+                service, program, owner=self.id, deployment=self.deployment,
+                imports_for=imports_for, world=world, clock=self._clock, waits=self._waits,
+            )  # fmt: skip
 
     async def _call_program(
         self,
@@ -150,55 +242,86 @@ class Replica:
         function: str,
         args: Sequence[Any],
         context: CallContext,
+        *,
+        takes_place: bool,
     ) -> Any:
+        """Return the result of a program's function.
+
+        `takes_place`: a call of components counts against their limit of concurrency.
+        """
+        part = self._prepared.part_of(program, interface, function)
+        inner = context.into((self.deployment, part, function))
         actor = self._actors.get(program)
         if actor is not None:
-            return await actor.call(interface, function, args, context)
-        async with self._admission(context):
-            left_s = min(context.left_s(self._clock.monotonic_s()), self._deadline_s)
-            assert self._composed is not None, "the composed program was called"
-            return await self._composed.call(interface, function, args, context, deadline_s=left_s)
-
-    def _admission(self, context: CallContext) -> AbstractAsyncContextManager[None]:
-        """Return what holds a place for a call of the composed program while it runs.
-
-        One that comes from a service of this replica takes none: those who have the places may be
-        waiting for that very service, which has one such call at a time. A chain that comes back
-        through another deployment does wait for a place, like any caller; when all places wait
-        for each other in this way, their deadlines end it, and `HOPS_MAX` ends a longer chain.
-        """
-        if any(actor.id in context.holds for actor in self._actors.values()):
-            return nullcontext()
-        return self._gate.entry(deadline_s=context.left_s(self._clock.monotonic_s()))
-
-    def _instances(self, program: DroppableProgram | None) -> Instances | None:
-        """Return the keeper of the composed program's instances, None when there is none."""
-        if program is None:
-            return None
-        return Instances(
-            program,
-            self._prepared.composed_policy,
-            imports_for=partial(self._imports, COMPOSED),
-            world=self._world,
-            clock=self._clock,
+            return await actor.call(interface, function, args, inner)
+        return await self._stateless[program].call(
+            interface, function, args, inner, takes_place=takes_place
         )
 
-    def _imports(
-        self, program: str, context: Callable[[], CallContext]
-    ) -> Mapping[str, HostImport]:
+    def _claim(
+        self,
+        program: str,
+        interface: str,
+        function: str,
+        context: CallContext,
+        *,
+        takes_place: bool,
+    ) -> Lease | None:
+        """Return a claim on an idle instance of a program, None: it is to be called."""
+        part = self._prepared.part_of(program, interface, function)
+        inner = context.into((self.deployment, part, function))
+        actor = self._actors.get(program)
+        if actor is not None:
+            return actor.claim(interface, function, inner)
+        return self._stateless[program].claim(interface, function, inner, takes_place=takes_place)
+
+    def _imports_for(self, program: str) -> ImportsFor:
+        return partial(self._imports, program)
+
+    def _imports(self, program: str, context: Callable[[], CallContext]) -> Mapping[str, Import]:
         """Return the imports of an instance of a program, keyed by the names it imports."""
         return {
-            connection.interface: self._import(connection, context)
-            for connection in self._prepared.resolution.connections
-            if connection.program == program
+            connection.interface: self._import(connection, context, takes_place=takes_place)
+            for connection, takes_place in self._connections.get(program, ())
         }
 
-    def _import(self, connection: Connection, context: Callable[[], CallContext]) -> HostImport:
+    def _import(
+        self,
+        connection: Connection,
+        context: Callable[[], CallContext],
+        *,
+        takes_place: bool,
+    ) -> Import:
+        link = connection.link
+        if link is not None:
+
+            async def call_linked(_interface: str, function: str, args: Sequence[Any]) -> Any:
+                return await self._invoker.call(link, function, args, context())
+
+            return Forward(call_linked)
+
+        program, interface = connection.to, connection.to_interface
+
         async def call(_interface: str, function: str, args: Sequence[Any]) -> Any:
-            if connection.link is not None:
-                return await self._invoker.call(connection.link, function, args, context())
             return await self._call_program(
-                connection.to, connection.to_interface, function, args, context()
+                program, interface, function, args, context(), takes_place=takes_place
             )
 
-        return call
+        def claim(_interface: str, function: str) -> Lease | None:
+            return self._claim(program, interface, function, context(), takes_place=takes_place)
+
+        return Forward(call, claim)
+
+
+def _connections(prepared: Prepared) -> dict[str, list[tuple[Connection, bool]]]:
+    """Return the connections of each program, and whether calls through one take a place.
+
+    They do where a lazy component is called that never calls back: else those who have its places
+    may be waiting for that very call. What is composed bounds the calls from outside only.
+    """
+    found: dict[str, list[tuple[Connection, bool]]] = {}
+    for each in prepared.resolution.connections:
+        is_lazy = each.link is None and each.to != COMPOSED
+        takes_place = is_lazy and not prepared.reaches(each.to, each.program)
+        found.setdefault(each.program, []).append((each, takes_place))
+    return found

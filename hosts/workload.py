@@ -7,29 +7,26 @@ that it runs, resolves them again, and refuses a record that says something else
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TypeVar
 
 import anyio
 from anyio import to_thread
 
-from hosts.artifacts import Artifacts, Hold
-from hosts.engine.base import Engine, Link, Part, Program, World
-from hosts.engine.pool import Policy
+from hosts.artifacts import Artifacts
+from hosts.engine.base import Engine, Link, Part, Program
 from hosts.once import OncePerKey
+from hosts.prepared import Prepared
 from hosts.programs import DroppableProgram, Programs
 from lattice.bus.base import Store
 from lattice.component.reader import read_component
-from lattice.component.resolution import COMPOSED, Resolution
 from lattice.component.resolution import Program as ProgramParts
-from lattice.component.types import ComponentType, Function
+from lattice.component.resolution import Resolution
+from lattice.component.types import ComponentType
 from lattice.component.wiring import resolve
 from lattice.errors import IncompatibleError, LatticeError, NotFoundError, first_cause
-from lattice.model.deployment import Deployment, Instances, Limits, Service
 from lattice.model.ids import Digest
 from lattice.model.manifest import parse_deployment
-from lattice.model.wit import interface_key
 from lattice.wire.codec import decode_as
 from lattice.wire.messages import DeploymentRecord
 from lattice.wire.subjects import history
@@ -39,113 +36,6 @@ PREPARED_MAX = 64
 
 S = TypeVar("S")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """What every replica of one generation on this host uses."""
-
-    deployment: Deployment
-    generation: int
-    resolution: Resolution
-    programs: Mapping[str, DroppableProgram]  # by the name of the program
-    files: Mapping[str, Path]  # by the name in the manifest
-    hold: Hold  # keeps these files, and the parts of dropped programs, on the disk
-
-    def lookup(self, interface: str, function: str) -> tuple[str, Function, str]:
-        """Return the exact name of an exposed interface, the type of a function in it, and the
-        fingerprint of that type.
-
-        Raises:
-            NotFoundError: it is not exposed; what is, is listed.
-        """
-        key = interface_key(interface)
-        for name, functions in self.resolution.exposed.items():
-            if interface_key(name) == key and function in functions:
-                program = self.programs[self.resolution.exposed_by[name]]
-                found = program.type.exports[name].functions[function]
-                return name, found, functions[function]
-        exposed = [
-            f"{name}#{each}"
-            for name, each_of in self.resolution.exposed.items()
-            for each in each_of
-        ]
-        raise NotFoundError(
-            f"{self.deployment.name} does not expose {interface}#{function}, it exposes "
-            f"{', '.join(exposed) or 'nothing'}"
-        )
-
-    def program_of(self, interface: str) -> str:
-        """Return the program that answers for an exposed interface, by its exact name."""
-        return self.resolution.exposed_by[interface]
-
-    def world_of(self, service: Service) -> World:
-        """Return what a service sees."""
-        return World(
-            env=service.env,
-            config=service.config,
-            files={name: self.files[name] for name in service.files},
-            memory_bytes_max=service.limits.memory_bytes,
-        )
-
-    @property
-    def composed_world(self) -> World:
-        """Return what the composed components see: the manifest has no two that contradict."""
-        components = self.deployment.components
-        return World(
-            env={k: v for component in components for k, v in component.env.items()},
-            config={k: v for component in components for k, v in component.config.items()},
-            memory_bytes_max=self.composed_limits.memory_bytes,
-        )
-
-    @property
-    def composed_limits(self) -> Limits:
-        """Return the limits of the composed components, which live and die together.
-
-        Time and calls: the strictest. Memory: the largest, because the engine bounds each of
-        their memories by it.
-        """
-        limits = [component.limits for component in self.deployment.components] or [Limits()]
-        return Limits(
-            memory_bytes=max(each.memory_bytes for each in limits),
-            deadline_s=min(each.deadline_s for each in limits),
-            concurrency=min(each.concurrency for each in limits),
-            queue=min(each.queue for each in limits),
-        )
-
-    @property
-    def composed_policy(self) -> Policy:
-        """Return how instances of the composed components are kept: the strictest of them wins."""
-        wanted = [component.instances for component in self.deployment.components] or [Instances()]
-        return Policy(
-            mode="reuse" if all(each.mode == "reuse" for each in wanted) else "fresh",
-            invocations_max=min(each.invocations_max for each in wanted),
-            idle_s=min(each.idle_s for each in wanted),
-            ready=min(each.ready for each in wanted),
-            concurrency=self.composed_limits.concurrency,
-        )
-
-    def start_order(self) -> tuple[str, ...]:
-        """Return the services, those that others need first, else as in the manifest."""
-        needs: dict[str, list[str]] = {}
-        for connection in self.resolution.connections:
-            if connection.link is None:
-                needs.setdefault(connection.program, []).append(connection.to)
-        order: list[str] = []
-        seen: set[str] = set()
-
-        def visit(program: str) -> None:
-            if program in seen:
-                return
-            seen.add(program)
-            for needed in needs.get(program, ()):
-                visit(needed)
-            if program != COMPOSED:
-                order.append(program)
-
-        for service in self.deployment.services:
-            visit(service.name)
-        return tuple(order)
 
 
 class Workloads:
@@ -198,8 +88,12 @@ class Workloads:
         types = await _gather(bodies, _read)
         resolution = resolve(deployment, types)
         _require_promised(record, resolution)
+        lazy = {each.name for each in deployment.components if each.compose == "lazy"}
+        metered = {part.name for part in deployment.parts if part.limits.fuel}
         programs = {
-            program.name: await self._load(program, images, bodies)
+            program.name: self._cold(program, images, types[program.name], metered)
+            if program.name in lazy
+            else await self._load(program, images, bodies, metered)
             for program in resolution.programs
         }
         return Prepared(
@@ -209,26 +103,67 @@ class Workloads:
             programs=programs,
             files=files,
             hold=hold,
+            exporters=_exporters(resolution, types),
         )
 
     async def _load(
-        self, program: ProgramParts, images: Mapping[str, Digest], bodies: Mapping[str, bytes]
+        self,
+        program: ProgramParts,
+        images: Mapping[str, Digest],
+        bodies: Mapping[str, bytes],
+        metered: Collection[str],
     ) -> DroppableProgram:
-        """Return a program; when it left memory, its parts come from the disk again."""
+        """Return a program; when it left memory, its parts come from the disk again.
+
+        The fuel of a program is counted when one of its parts is among `metered`.
+        """
+        loaded = await self._engine.load(
+            *_composition(program, images, bodies),
+            is_metered=not set(program.parts).isdisjoint(metered),
+        )
+        return self._programs.add(loaded, partial(self._load_again, program, images, metered))
+
+    def _cold(
+        self,
+        program: ProgramParts,
+        images: Mapping[str, Digest],
+        component: ComponentType,
+        metered: Collection[str],
+    ) -> DroppableProgram:
+        """Return a program of one part that is compiled and loaded when it is first called."""
+        load = partial(self._load_again, program, images, metered)
+        return self._programs.add_cold(component, load)
+
+    async def _load_again(
+        self, program: ProgramParts, images: Mapping[str, Digest], metered: Collection[str]
+    ) -> Program:
         own = {name: images[name] for name in program.parts}
+        bodies = await _gather(own, self._artifacts.get)
+        return await self._engine.load(
+            *_composition(program, images, bodies),
+            is_metered=not set(program.parts).isdisjoint(metered),
+        )
 
-        async def load(bodies: Mapping[str, bytes] | None = None) -> Program:
-            if bodies is None:
-                bodies = await _gather(own, self._artifacts.get)
-            return await self._engine.load(
-                [Part(name, own[name], bodies[name]) for name in program.parts],
-                [
-                    Link(wire.part, wire.interface, wire.to, wire.to_interface)
-                    for wire in program.wires
-                ],
-            )
 
-        return self._programs.add(await load(bodies), load)
+def _composition(
+    program: ProgramParts, images: Mapping[str, Digest], bodies: Mapping[str, bytes]
+) -> tuple[list[Part], list[Link]]:
+    parts = [Part(name, images[name], bodies[name]) for name in program.parts]
+    links = [Link(wire.part, wire.interface, wire.to, wire.to_interface) for wire in program.wires]
+    return parts, links
+
+
+def _exporters(
+    resolution: Resolution, types: Mapping[str, ComponentType]
+) -> dict[tuple[str, str, str], str]:
+    """Return which part of a program answers for a function: the first that exports it."""
+    found: dict[tuple[str, str, str], str] = {}
+    for program in resolution.programs:
+        for part in program.parts:
+            for interface, exported in types[part].exports.items():
+                for function in exported.functions:
+                    found.setdefault((program.name, interface, function), part)
+    return found
 
 
 def _require_promised(record: DeploymentRecord, resolution: Resolution) -> None:

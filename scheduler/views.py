@@ -225,6 +225,7 @@ def _replica_views(
                 "reason": "its host is lost" if is_lost else reason,
                 "restarts": report.restarts if report else 0,
                 "calls": report.calls if report else 0,
+                "fuel": report.fuel if report else 0,
             }
         )
     return views

@@ -14,13 +14,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.case import Case
+from bench.case import Case, LeftOut
 
 
 class Opener(Protocol):
     """The function `cases` of a suite."""
 
-    def __call__(self, wanted: Collection[str]) -> AbstractAsyncContextManager[Sequence[Case]]:
+    def __call__(
+        self, wanted: Collection[str]
+    ) -> AbstractAsyncContextManager[Sequence[Case | LeftOut]]:
         """Return a context that yields the wanted cases."""
         ...
 

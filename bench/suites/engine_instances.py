@@ -1,65 +1,50 @@
-"""Instances: cold starts, baseline code, reuse against fresh ones, the memory of a thousand."""
+"""Instances of interpreters: cold starts, used again against made anew."""
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import wasmtime
-
-from bench.case import Case, UnavailableError
+from bench.case import Case, LeftOut, UnavailableError
+from bench.guests import javascript
 from hosts.engine.base import HostImport, Instance, Part, Program, World
-from hosts.engine.tiers import HAS_BASELINE
 from hosts.engine.wasmtime_engine import WasmtimeEngine
 from lattice.model.ids import Digest
 
 CASES = (
     "cold_start_python_guest",
-    "first_answer_python_guest",
     "reuse_vs_fresh",
-    "thousand_instances",
+    "reuse_vs_fresh_js",
 )
 
 INTERFACE, FUNCTION = "docs:search/query@0.1.0", "search"
 ARGUMENTS = ['"event loop"', 3]
-DEADLINE_S = 60.0
-INSTANCES = 1000
+CACHE = Path(__file__).parents[2] / ".build" / "bench" / "cache"
+"""Kept, because compiling an interpreter takes ten seconds that no case wants but one."""
 
-SMALL = """
-(component
-  (core module $code
-    (memory 1)
-    (func (export "add") (param i32 i32) (result i32)
-      (i32.store (i32.const 0) (local.get 0))
-      (i32.add (local.get 0) (local.get 1))))
-  (core instance $main (instantiate $code))
-  (func $add (param "a" u32) (param "b" u32) (result u32)
-    (canon lift (core func $main "add")))
-  (export "add" (func $add)))
-"""
+DEADLINE_S = 60.0
+REUSE_TARGET = 5.0
 
 
 @asynccontextmanager
-async def cases(wanted: Collection[str]) -> AsyncIterator[Sequence[Case]]:
+async def cases(wanted: Collection[str]) -> AsyncIterator[Sequence[Case | LeftOut]]:
     """Yield the wanted cases; the Python guest is docsearch's, built when it is missing."""
     with TemporaryDirectory() as folder:
-        engine = WasmtimeEngine(Path(folder) / "cache", has_baseline=False)
-        made: list[Case] = []
-        if {"cold_start_python_guest", "first_answer_python_guest", "reuse_vs_fresh"} & {*wanted}:
-            guest = _python_guest()
+        engine = WasmtimeEngine(CACHE, has_baseline=False)
+        made: list[Case | LeftOut] = []
+        if {"cold_start_python_guest", "reuse_vs_fresh"} & {*wanted}:
+            guest = python_guest()
             program = await engine.load([guest], [])  # fills the cache
             made.append(_cold_start(Path(folder), guest))
-            made.append(_first_answer(Path(folder), guest))
             made.append(await _reuse(program))
-        if "thousand_instances" in wanted:
-            made.append(await _thousand(engine))
+        if "reuse_vs_fresh_js" in wanted:
+            made.append(await _reuse_javascript(engine))
         try:
             yield [case for case in made if case.name in wanted]
         finally:
@@ -70,11 +55,11 @@ def _cold_start(folder: Path, guest: Part) -> Case:
     empty = folder / "empty"
 
     async def from_cache() -> float:
-        return await _first_call(folder / "cache", guest, has_baseline=False)
+        return await first_call(CACHE, guest, has_baseline=False)
 
     async def compiled() -> float:
         shutil.rmtree(empty, ignore_errors=True)
-        return await _first_call(empty, guest, has_baseline=False)
+        return await first_call(empty, guest, has_baseline=False)
 
     return Case(
         name="cold_start_python_guest",
@@ -88,26 +73,6 @@ def _cold_start(folder: Path, guest: Part) -> Case:
         warm_up=0,
         repetitions=5,
         target=100,
-    )
-
-
-def _first_answer(folder: Path, guest: Part) -> Case:
-    empty = folder / "unknown"
-
-    async def measured(has_baseline: bool) -> float:
-        shutil.rmtree(empty, ignore_errors=True)
-        return await _first_call(empty, guest, has_baseline=has_baseline)
-
-    return Case(
-        name="first_answer_python_guest",
-        what="the same guest, seen for the first time on this machine, until its first answer",
-        ours=lambda: measured(HAS_BASELINE),
-        peer=lambda: measured(has_baseline=False),
-        peer_name="the same without a baseline tier",
-        unit="ms",
-        is_clocked=True,
-        warm_up=0,
-        repetitions=5,
     )
 
 
@@ -128,68 +93,43 @@ async def _reuse(program: Program) -> Case:
         ours=lambda: _call(reused),
         peer=fresh,
         peer_name="a fresh instance for each call",
-        target=5,
+        target=REUSE_TARGET,
     )
 
 
-async def _thousand(engine: WasmtimeEngine) -> Case:
-    body = bytes(wasmtime.wat2wasm(SMALL))
-    program = await engine.load([_part("small", body)], [])
+async def _reuse_javascript(engine: WasmtimeEngine) -> Case | LeftOut:
+    from tests.guests.languages.building import Unavailable
 
-    async def make() -> list[Instance]:
-        instances: list[Instance] = []
-        for number in range(INSTANCES):
-            instance = await program.instantiate({}, World())
-            await instance.call("", "add", [number, 1], deadline_s=DEADLINE_S)
-            instances.append(instance)
-        return instances
-
-    async def made() -> float:
-        started = time.perf_counter()
-        instances = await make()
-        elapsed_s = time.perf_counter() - started
-        _close(instances)
-        return elapsed_s
-
-    held = await _private_bytes(make)
-    return Case(
-        name="thousand_instances",
-        what="make a thousand instances of a small component and call each once; one holds "
-        f"{held / INSTANCES / 1024:.0f} KiB of private memory",
-        ours=made,
-        peer_name="nothing comparable",
-        unit="us",
-        is_clocked=True,
-        operations=INSTANCES,
-        warm_up=1,
-    )
-
-
-async def _private_bytes(make: Callable[[], Awaitable[list[Instance]]]) -> int:
-    """Return the private memory of a thousand instances at once, without that of the first ones."""
-    _close(await make())
-    gc.collect()
-    before = _private()
-    instances = await make()
-    held = _private() - before
-    _close(instances)
-    return held
-
-
-def _private() -> int:
     try:
-        lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Private_"))
+        guest = _part("javascript", javascript().read_bytes())
+    except Unavailable as exc:
+        return LeftOut(name="reuse_vs_fresh_js", reason=str(exc), target=REUSE_TARGET)
+    program = await engine.load([guest], [])
+    reused = await program.instantiate(_imports(program), World())
+
+    async def greet(instance: Instance) -> None:
+        greeting = await instance.call("", "handle", ["you"], deadline_s=DEADLINE_S)
+        assert greeting == "Hello, you!", greeting
+
+    async def fresh() -> None:
+        instance = await program.instantiate(_imports(program), World())
+        try:
+            await greet(instance)
+        finally:
+            instance.close()
+
+    return Case(
+        name="reuse_vs_fresh_js",
+        what="a call of an unmodified componentize-js guest, a string in and out, in an instance "
+        "that is used again",
+        ours=lambda: greet(reused),
+        peer=fresh,
+        peer_name="a fresh instance for each call",
+        target=REUSE_TARGET,
+    )
 
 
-def _close(instances: Sequence[Instance]) -> None:
-    for instance in instances:
-        instance.close()
-
-
-async def _first_call(cache: Path, guest: Part, *, has_baseline: bool) -> float:
+async def first_call(cache: Path, guest: Part, *, has_baseline: bool) -> float:
     """Return the seconds from a new engine's load to the first answer."""
     engine = WasmtimeEngine(cache, has_baseline=has_baseline)
     started = time.perf_counter()
@@ -212,14 +152,14 @@ def _imports(program: Program) -> dict[str, HostImport]:
     async def nothing(_interface: str, _function: str, _args: Sequence[Any]) -> Any:
         return []
 
-    return {name: nothing for name in program.type.imports if name.startswith("docs:")}
+    return {name: nothing for name in program.type.imports if name.startswith(("docs:", "test:"))}
 
 
 def _part(name: str, body: bytes) -> Part:
     return Part(name, Digest("sha256:" + hashlib.sha256(body).hexdigest()), body)
 
 
-def _python_guest() -> Part:
+def python_guest() -> Part:
     from examples.docsearch.build import BuildError, build_query_guest
 
     try:

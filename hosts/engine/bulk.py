@@ -30,6 +30,7 @@ from hosts.engine.merging import merge_imports
 from hosts.engine.nesting import imports_of_one_type
 from hosts.engine.skeleton import build_skeleton
 from hosts.engine.type_text import quote
+from lattice.component.binary import leb128
 from lattice.component.reader import read_component
 from lattice.component.types import (
     ComponentType,
@@ -107,7 +108,7 @@ def wrap(body: bytes, component: ComponentType, is_native: Callable[[str], bool]
         key: (f"f{number}", framed_function(function))
         for number, (key, function) in enumerate(wrapper.exported.items())
     }
-    whole = b"".join([before, _COMPONENT_SECTION, _leb(len(body)), body, after])
+    whole = b"".join([before, _COMPONENT_SECTION, leb128(len(body)), body, after])
     return Bulk(body=whole, original=component, type=wrapper.framed_type, calls=calls)
 
 
@@ -294,13 +295,3 @@ class _Wrapper:
         identifier = f"$bulk-a{len(self._lines)}"
         self._lines.append(f"(alias export {instance} {quote(name)} ({sort} {identifier}))")
         return identifier
-
-
-def _leb(number: int) -> bytes:
-    """Return an unsigned number as LEB128."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

@@ -97,8 +97,12 @@ class CodeCache:
 
     def find(self, body: bytes, *, name: str) -> Component | None:
         """Return the compiled component if the cache has it."""
+        return self.find_code(self.code_name(body), name=name)
+
+    def find_code(self, code_name: str, *, name: str) -> Component | None:
+        """Return the compiled component by the name of its code, if the cache has it."""
         started = time.monotonic()
-        component = self._cached(self._path_of(body))
+        component = self._cached(self._directory / (code_name + CODE_SUFFIX))
         if component is not None:
             logger.debug("%s: taken from the cache in %.3f s", name, time.monotonic() - started)
         return component
@@ -157,12 +161,13 @@ class CodeCache:
         finally:
             os.close(descriptor)
 
-    def _name_of(self, body: bytes) -> str:
+    def code_name(self, body: bytes) -> str:
+        """Return the name of a component's code, for `find_code` of this very cache."""
         digest = hashlib.sha256(body).hexdigest()
         return hashlib.sha256(f"{digest};{self._build}".encode()).hexdigest()
 
     def _path_of(self, body: bytes) -> Path:
-        return self._directory / (self._name_of(body) + CODE_SUFFIX)
+        return self._directory / (self.code_name(body) + CODE_SUFFIX)
 
     def _seal(self, code: Path, content: bytes | mmap) -> bytes:
         seal = hmac.new(self._key, code.name.encode() + b"\0", hashlib.sha256)

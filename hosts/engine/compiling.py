@@ -16,7 +16,7 @@ import sys
 import threading
 from pathlib import Path
 
-from hosts.engine.tiers import Tier, flags, new_core
+from hosts.engine.tiers import Tier, flags, new_core, tier_named
 from lattice.errors import InvalidError
 
 MEMORY_BYTES_MAX = 4 * 1024**3
@@ -157,7 +157,7 @@ def main(arguments: list[str]) -> int:
     from hosts.engine.cache import CodeCache
 
     directory, named, memory_bytes_max, time_s_max = arguments
-    tier: Tier = "baseline" if named == "baseline" else "optimised"
+    tier = tier_named(named)
     _bound(int(memory_bytes_max), float(time_s_max))
     body = sys.stdin.buffer.read()
     try:

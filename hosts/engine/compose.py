@@ -16,6 +16,7 @@ from hosts.engine.base import Link, Part
 from hosts.engine.merging import merge_imports, wired_interface
 from hosts.engine.nesting import imports_of_one_type
 from hosts.engine.skeleton import Skeleton, build_skeleton
+from lattice.component.binary import leb128
 from lattice.component.fingerprint import interface_mismatch
 from lattice.component.reader import read_component
 from lattice.component.types import (
@@ -51,8 +52,8 @@ _Wires = Mapping[tuple[str, str, str], _Wire]
 def compose(parts: Sequence[Part], links: Sequence[Link], *, hidden: Collection[str] = ()) -> bytes:
     """Return one component: the only part unchanged, or all parts joined along the links.
 
-    Exports of all parts stay visible, but those of parts named in `hidden`; of one exported by two
-    parts, the first part's wins.
+    Exports of all parts stay visible, but those of parts named in `hidden`, and interfaces whose
+    key is there; of one exported by two parts, the first part's wins.
 
     Raises:
         InvalidError: bytes are no component, a link names what is not there, the links form a
@@ -216,14 +217,15 @@ class _Splice:
         for number, name in enumerate(order):
             self._out += _section(_COMPONENT_SECTION, bodies[name])
             arguments = b"".join(self._arguments(name))
-            count = _leb(self._argument_count(name))
-            body = b"\x00" + _leb(number) + count + arguments
-            self._out += _section(_INSTANCE_SECTION, _leb(1) + body)
+            count = leb128(self._argument_count(name))
+            body = b"\x00" + leb128(number) + count + arguments
+            self._out += _section(_INSTANCE_SECTION, leb128(1) + body)
             self._parts[name] = self._take(_INSTANCE)
         winners: dict[str, str] = {}
         for name in bodies:  # the first part wins, in the order in which the parts were given
             for key in () if name in hidden else _export_keys(self._types[name]):
-                winners.setdefault(key, name)
+                if key not in hidden:
+                    winners.setdefault(key, name)
         # Providers first: a resource must be exported before what uses it.
         for name in order:
             self._exports(name, {key for key, winner in winners.items() if winner == name})
@@ -242,17 +244,17 @@ class _Splice:
                 index = self._skeleton.instances.get(interface_key(name), 0)
                 if wire is not None:
                     index = self._alias(wire.to, _INSTANCE, wire.export)
-                yield _name(name) + bytes([_INSTANCE]) + _leb(index)
+                yield _name(name) + bytes([_INSTANCE]) + leb128(index)
                 continue
             for each, wit in interface.types.items():
-                yield _name(each) + bytes([_TYPE]) + _leb(self._root_type(part, each, wit))
+                yield _name(each) + bytes([_TYPE]) + leb128(self._root_type(part, each, wit))
             for each in interface.functions:
                 wire = self._wires.get((part, ROOT, each))
                 if wire is None:
                     index = self._skeleton.functions[each]
                 else:
                     index = self._alias_inside(wire.to, wire.export, _FUNCTION, wire.function)
-                yield _name(each) + bytes([_FUNCTION]) + _leb(index)
+                yield _name(each) + bytes([_FUNCTION]) + leb128(index)
 
     def _root_type(self, part: str, name: str, wit: WitType) -> int:
         """Return the index of a type that a part imports at its root."""
@@ -295,14 +297,14 @@ class _Splice:
     def _alias_of(self, instance: int, sort: int, name: str) -> int:
         key = (instance, sort, name)
         if key not in self._aliases:
-            target = b"\x00" + _leb(instance) + _name(name)
-            self._out += _section(_ALIAS_SECTION, _leb(1) + bytes([sort]) + target)
+            target = b"\x00" + leb128(instance) + _name(name)
+            self._out += _section(_ALIAS_SECTION, leb128(1) + bytes([sort]) + target)
             self._aliases[key] = self._take(sort)
         return self._aliases[key]
 
     def _export(self, name: str, sort: int, index: int) -> None:
-        item = b"\x00" + _name(name) + bytes([sort]) + _leb(index) + b"\x00"
-        self._out += _section(_EXPORT_SECTION, _leb(1) + item)
+        item = b"\x00" + _name(name) + bytes([sort]) + leb128(index) + b"\x00"
+        self._out += _section(_EXPORT_SECTION, leb128(1) + item)
         self._take(sort)  # an export is a new index in its space
 
     def _take(self, sort: int) -> int:
@@ -319,20 +321,10 @@ def _export_keys(component: ComponentType) -> Iterable[str]:
             yield interface_key(name)
 
 
-def _leb(number: int) -> bytes:
-    """Return an unsigned number as LEB128."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
 def _name(text: str) -> bytes:
     encoded = text.encode()
-    return _leb(len(encoded)) + encoded
+    return leb128(len(encoded)) + encoded
 
 
 def _section(number: int, body: bytes) -> bytes:
-    return bytes([number]) + _leb(len(body)) + body
+    return bytes([number]) + leb128(len(body)) + body

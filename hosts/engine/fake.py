@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 import anyio
 
 from hosts.engine import standard
-from hosts.engine.base import Direct, Import, Link, Part, World
+from hosts.engine.base import Capability, Direct, Forward, Import, Link, Part, World
 from hosts.engine.compose import compose
 from hosts.engine.hostfn import Imported
-from hosts.engine.linking import bind_imports
+from hosts.engine.linking import Provision, bind_imports
 from hosts.engine.values import Codec
 from lattice.component.reader import read_component
 from lattice.component.types import ComponentType
@@ -71,8 +71,10 @@ class FakeEngine:
         """Return what the real engine offers."""
         return standard.INTERFACES
 
-    async def load(self, parts: Sequence[Part], links: Sequence[Link]) -> FakeProgram:
-        """Return a program; see `hosts.engine.base.Engine.load`."""
+    async def load(
+        self, parts: Sequence[Part], links: Sequence[Link], *, is_metered: bool = False
+    ) -> FakeProgram:
+        """Return a program; see `hosts.engine.base.Engine.load`. It counts no fuel in any case."""
         composed = read_component(compose(parts, links))
         for part in parts:
             if part.body not in self._components:
@@ -112,7 +114,9 @@ class FakeProgram:
 
     async def instantiate(self, imports: Mapping[str, Import], world: World) -> FakeInstance:
         """Return a new instance; see `hosts.engine.base.Program.instantiate`."""
-        bound = bind_imports(self._composed, imports)
+        bound = bind_imports(
+            self._composed, {name: Provision.of(each) for name, each in imports.items()}
+        )
         own = {
             (interface_key(each.interface), each.function): each
             for interface in bound.values()
@@ -255,6 +259,11 @@ class FakeInstance:
         host = self._imports[imported.interface]
         if isinstance(host, Direct):
             result = host.functions[function](*args)
+        elif isinstance(host, Capability):
+            answer = {**host.direct, **host.waiting}[function](*args)
+            result = await answer if inspect.isawaitable(answer) else answer
+        elif isinstance(host, Forward):
+            result = await _forward(host, imported, args)
         else:
             result = await host(imported.interface, function, args)
         try:
@@ -262,3 +271,16 @@ class FakeInstance:
         except InvalidError as error:
             raise IncompatibleError(f"an import was answered wrongly: {error.message}") from None
         return result
+
+
+async def _forward(host: Forward, imported: Imported, args: Sequence[Any]) -> Any:
+    """Call what another instance exports; between fake guests, values are passed as they are."""
+    lease = host.claim and host.claim(imported.interface, imported.function)
+    if lease is None:
+        return await host.call(imported.interface, imported.function, args)
+    try:
+        return await lease.instance.call(
+            lease.interface, lease.function, args, deadline_s=lease.deadline_s
+        )
+    finally:
+        lease.release()

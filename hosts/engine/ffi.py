@@ -23,6 +23,7 @@ What the C API does not say, and the engine relies on (each has a test):
 8. Callbacks run on the guest's own stack, which is small: a callback reads its arguments, notes
    what to do, and returns.
 9. No store is touched while a future of it lives; dropping an unfinished future poisons the store.
+   Its table of handles is: a handle is made for the result of a host function that suspended.
 10. Invalid UTF-8, a surrogate as `char`, NULL with a size, and streams, futures and error contexts
     inside values abort the process: `hosts.engine.values` refuses them before.
 """
@@ -31,10 +32,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from ctypes import c_bool, c_char_p, c_int, c_int64, c_size_t, c_uint8, c_uint64, c_void_p
+from ctypes import c_bool, c_char_p, c_int, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from typing import Any
 
 from wasmtime import _bindings, _ffi
+
+from hosts.engine.interpreter import check_interpreter
 
 VAL_SIZE = 32
 """Bytes of a `wasmtime_component_val_t`: kind (u8) at 0, payload at 8."""
@@ -78,6 +81,7 @@ config_concurrency_support = _function(
 config_async_stack_size = _function(
     "wasmtime_config_async_stack_size_set", None, c_void_p, c_size_t
 )
+config_consume_fuel = _function("wasmtime_config_consume_fuel_set", None, c_void_p, c_bool)
 config_strategy = _function("wasmtime_config_strategy_set", None, c_void_p, c_uint8)
 engine_increment_epoch = _function("wasmtime_engine_increment_epoch", None, c_void_p)
 
@@ -95,6 +99,10 @@ context_set_epoch_deadline = _short("wasmtime_context_set_epoch_deadline", None,
 context_epoch_yield = _function(
     "wasmtime_context_epoch_deadline_async_yield_and_update", None, c_void_p, c_uint64
 )
+
+# Both return an error when the engine does not count fuel. The second writes a `uint64_t`.
+context_set_fuel = _short("wasmtime_context_set_fuel", c_void_p, c_void_p, c_uint64)
+context_get_fuel = _short("wasmtime_context_get_fuel", c_void_p, c_void_p, c_void_p)
 
 # --- WASI configuration (consumed by `context_set_wasi`) ----------------------------------------
 wasi_new = _function("wasi_config_new", c_void_p)
@@ -134,14 +142,35 @@ linker_instantiate_async = _function(
 )  # fmt: skip
 
 
+# --- resources ----------------------------------------------------------------------------------
+resource_type_new_host = _function("wasmtime_component_resource_type_new_host", c_void_p, c_uint32)
+resource_type_delete = _function("wasmtime_component_resource_type_delete", None, c_void_p)
+resource_any_delete = _short("wasmtime_component_resource_any_delete", None, c_void_p)
+linker_instance_add_resource = _function(
+    "wasmtime_component_linker_instance_add_resource",
+    c_void_p, c_void_p, c_char_p, c_size_t, c_void_p, c_void_p, c_void_p, c_void_p,
+)  # fmt: skip
+
+
 def _raw(name: str, result: Any) -> Callable[..., Any]:
     """Return the named C function for arguments that are ctypes objects, made beforehand.
 
-    Nothing checks them, and a plain integer would be cut to 32 bits. Keeps the interpreter lock.
+    Nothing checks them, and a plain integer would be cut to 32 bits. What `from_param` of a type
+    of ctypes returned costs least (`passed`); `bytes` stand for the address of their content, None
+    for NULL. Keeps the interpreter lock.
     """
     prototype = ctypes.PYFUNCTYPE(result)
     return prototype((name, _ffi.dll))
 
+
+passed: Callable[[int], Any] = c_void_p.from_param
+"""Returns an address as an argument for a `_raw` function."""
+
+count: Callable[[int], Any] = c_size_t.from_param
+"""Returns a number as an argument for a `_raw` function."""
+
+COUNT_AS_IT_IS_MAX = 2**31 - 1
+"""Numbers that `_raw` functions take as they are."""
 
 # --- calls --------------------------------------------------------------------------------------
 component_get_export_index = _function(
@@ -151,28 +180,41 @@ export_index_delete = _function("wasmtime_component_export_index_delete", None, 
 instance_get_func = _function(
     "wasmtime_component_instance_get_func", c_bool, c_void_p, c_void_p, c_void_p, c_void_p
 )
-# Function, context, arguments, their number, results, their number, slot for the error: pointers as
-# `c_void_p`, numbers as `c_size_t`. Seven conversions would cost 0.2 of the 1.2 us of a call.
+# Function, context, arguments, their number, results, their number, slot for the error.
 func_call_async = _raw("wasmtime_component_func_call_async", c_void_p)
-# The same two as below for a `c_void_p` that holds the future, for the way of every call.
+# The same as below for arguments of `_raw`, for the way of every call: conversions would cost more
+# than the functions do.
 call_future_poll_held = ctypes.CFUNCTYPE(c_bool)(("wasmtime_call_future_poll", _ffi.dll))
 call_future_delete_held = _raw("wasmtime_call_future_delete", None)
+val_clone_held = _raw("wasmtime_component_val_clone", None)
+val_delete_held = _raw("wasmtime_component_val_delete", None)
 call_future_poll = _function("wasmtime_call_future_poll", c_bool, c_void_p)
 call_future_delete = _short("wasmtime_call_future_delete", None, c_void_p)
 val_clone = _short("wasmtime_component_val_clone", None, c_void_p, c_void_p)
 val_delete = _short("wasmtime_component_val_delete", None, c_void_p)
+# A handle of the host, and any handle: each is a box that has to be deleted.
+resource_host_new = _short(
+    "wasmtime_component_resource_host_new", c_void_p, c_bool, c_uint32, c_uint32
+)
+resource_host_rep = _raw("wasmtime_component_resource_host_rep", c_uint32)
+resource_host_delete = _raw("wasmtime_component_resource_host_delete", None)
+# Context, handle, address for the result: what they make of a handle replaces it in the store.
+resource_any_to_host = _raw("wasmtime_component_resource_any_to_host", c_void_p)
+resource_host_to_any = _raw("wasmtime_component_resource_host_to_any", c_void_p)
 
 Callback = ctypes.CFUNCTYPE(
     c_void_p,  # an error, or NULL
-    c_void_p,  # env
-    c_void_p,  # context
-    c_void_p,  # function type
+    c_uint8,  # env
+    c_uint8,  # context
+    c_uint8,  # function type
     c_void_p,  # arguments
-    c_size_t,  # their number
+    c_uint8,  # their number
     c_void_p,  # results
 )
 """A host function that answers at once. It must not raise.
 
+Only arguments and results are looked at. The others are taken as bytes, which ctypes need not make
+an object for.
 C passes the number of results as a seventh argument. The type says it already, and the calling
 conventions of x86-64 and AArch64 let a callee ignore what comes last.
 """
@@ -191,8 +233,21 @@ AsyncCallback = ctypes.CFUNCTYPE(
 )
 """A host function. It must not raise: ctypes would print and go on with garbage."""
 
+Destructor = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_uint32)
+"""Takes env, context and the number of a resource of the host that the guest dropped."""
+
 Continuation = ctypes.CFUNCTYPE(c_bool, c_void_p)
 """Asked at each poll whether a host function has completed; it has written the result then."""
+
+
+_TEXT_OF_ONE = ctypes.create_string_buffer(b"1")
+
+ALREADY_DONE = (
+    ctypes.cast(ctypes.CDLL(None).strlen, c_void_p).value or 0,
+    ctypes.addressof(_TEXT_OF_ONE),
+)
+"""A `Continuation` that says "done" at once, and its `env`: C counts one character, which costs
+less than a callback that returns True. `check_layout` tries it."""
 
 
 class _Vec(ctypes.Structure):
@@ -255,12 +310,16 @@ def check_layout() -> None:
             raise RuntimeError(f"{name} has {found} bytes, expected {size}: unsupported wasmtime")
     if _bindings.wasmtime_component_val.of.offset != 8:
         raise RuntimeError("a value's payload is not at offset 8: unsupported wasmtime")
+    function, env = ALREADY_DONE
+    if Continuation(function)(env) is not True:
+        raise RuntimeError("strlen is not taken for a continuation: unsupported calling convention")
     probe = b"layout probe"
     if ctypes.string_at(address_of_bytes(probe), len(probe)) != probe:
         raise RuntimeError("bytes objects are not laid out as expected: CPython is needed")
 
 
-byte_vec_new = _short("wasm_byte_vec_new", None, c_void_p, c_size_t, c_void_p)
-"""Writes size and address of a copy that Rust owns."""
+byte_vec_new = _raw("wasm_byte_vec_new", None)
+"""Writes to an address size and address of a copy, which Rust owns, of so many bytes."""
 
+check_interpreter()
 check_layout()

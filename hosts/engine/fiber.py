@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import ctypes
 import time
+from typing import Any
 
 import anyio
 
 from hosts.engine import ffi
-from hosts.engine.base import Direct
-from hosts.engine.hostfn import Guest, HostFunctions
-from hosts.engine.turns import TICK_S, Ticker, Turns
+from hosts.engine.base import Capability, Direct, Forward
+from hosts.engine.codec.handles import TABLES
+from hosts.engine.headroom import look_for_room
+from hosts.engine.hostfn import Guest, HostFunctions, Pending, too_deep
+from hosts.engine.passing import Moved
+from hosts.engine.reaper import Reaper
+from hosts.engine.turns import EPOCHS_MAX, TICK_S, Ticker, Turns
 from lattice.errors import (
     DeadlineExceededError,
     GuestTrapError,
@@ -26,8 +31,8 @@ from lattice.errors import (
 BACKTRACE_LINES_MAX = 40
 """Lines of a trap's message that are kept: a stack overflow has tens of thousands of frames."""
 
-EPOCHS_FIRST = 2
-"""Epochs that a call may run before it first yields: at least one whole tick."""
+EPOCHS_FIRST = EPOCHS_MAX
+"""Epochs that a call may run before it first yields."""
 
 EPOCHS_LATER = 1
 """Epochs that a guest may run after it yielded."""
@@ -63,6 +68,7 @@ class Fibers:
         self.functions = functions
         self.ticker = ticker
         self.turns = Turns()
+        self.reaper = Reaper()
 
     async def finish(
         self, guest: Guest, call: Call, has_begun: bool, *, deadline_s: float, what: str
@@ -106,20 +112,26 @@ class Fibers:
 
     def _poll(self, guest: Guest, call: Call) -> bool:
         """Run the guest until it is over (True), suspends, or has used up its turn."""
+        look_for_room()
         started = time.perf_counter()
+        ticker = self.ticker
+        ticker.begin_turn(is_long=guest.was_long, is_owed=self.turns.take_owed())
         while True:
-            self.ticker.enter()
+            ticker.enter()
             self.functions.current = guest
             try:
                 is_over = bool(ffi.call_future_poll(call.future))
             finally:
                 self.functions.current = None
-                self.ticker.leave()
+                ticker.leave()
             if is_over or guest.pending is not None or guest.failure is not None:
+                ticker.end_turn()
                 return is_over and guest.failure is None
             # It yielded. Epochs also pass while a guest is suspended: it is not charged for those.
-            if time.perf_counter() - started >= TICK_S / 2:
+            if ticker.is_wanted or time.perf_counter() - started >= TICK_S / 2:
+                ticker.end_turn()
                 self.turns.spend()
+                guest.was_long = guest.is_suspect = True
                 return False
 
 
@@ -130,11 +142,35 @@ async def _carry_out(guest: Guest) -> None:
     imported = pending.imported
     provider = guest.imports[imported.interface]
     assert not isinstance(provider, Direct), "a direct import answers at once"
-    result = await provider(imported.interface, imported.function, pending.args)
+    if isinstance(provider, Capability):
+        result = await provider.waiting[imported.function](*pending.args)
+    elif isinstance(provider, Forward):
+        result = await _forward(provider, pending)
+    else:
+        result = await provider(imported.interface, imported.function, pending.args)
+    if type(result) is Moved:
+        pending.pass_on(result)
+        return
+    if imported.codec.has_handles:
+        TABLES.current = guest.handles
     try:
         pending.complete(imported.codec.lower_result(result))
     except InvalidError as error:
         raise IncompatibleError(f"an import was answered wrongly: {error.message}") from None
+
+
+async def _forward(forward: Forward, pending: Pending) -> Any:
+    """Return what the guest that is called answers."""
+    imported, lease = pending.imported, pending.lease
+    try:
+        if pending.begun is None:
+            return await forward.call(imported.interface, imported.function, pending.args)
+        return await pending.begun()
+    except RecursionError:
+        raise too_deep(imported) from None
+    finally:
+        if lease is not None:
+            lease.release()
 
 
 def trap(message: str, exit_status: int | None, what: str) -> GuestTrapError:

@@ -20,8 +20,10 @@ from anyio.lowlevel import RunVar
 from hosts.engine.base import Import, World
 from hosts.engine.files import FileSets
 from hosts.engine.hostfn import OwnFunction
+from hosts.engine.network.loopback import Loopback
+from hosts.engine.network.table import Sockets
 from hosts.engine.openfiles import Granted, OpenFiles, code_of
-from hosts.engine.output import LoggedOutput
+from hosts.engine.output import WrittenOutput, output_of
 from lattice.component.types import ComponentType
 from lattice.errors import GuestTrapError, InternalError, InvalidError
 
@@ -32,6 +34,9 @@ FILES_GUEST_PATH = "/files"
 
 SLEEP_S_MAX = 3600.0
 """Longest single sleep; the adapter goes back to sleep until its instant has come."""
+
+INPUT_BYTES_MAX = 64 * 1024
+"""Bytes of one reading of the standard input: as many as a pipe holds."""
 
 DISK_THREADS_MAX = 8
 """Guests of one process that wait for the disk at a time; others queue."""
@@ -65,22 +70,27 @@ class GuestSystem:
         return cls(world, file_sets, files)
 
     def __init__(self, world: World, file_sets: FileSets, files: Path | None) -> None:
+        self._world = world  # not that of the instance, which has this: nothing waits for the
+        # collector of cycles when both are gone
         self._file_sets = file_sets
         self._files = files  # the directory that holds the files of the world
         self._granted = [] if files is None else [Granted(FILES_GUEST_PATH, files, False)]
         self._granted += [
-            Granted(path, directory.path, directory.is_writable)
+            Granted(path, directory.path, directory.is_writable, directory.quota)
             for path, directory in sorted(world.directories.items())
         ]
         self._open_files = OpenFiles()
-        self._stdout = LoggedOutput("info", world.log)
-        self._stderr = LoggedOutput("warn", world.log)
-        given = {each.name: getattr(world, each.name) for each in fields(World)}
-        self.world = SystemWorld(**given, system=self)
-        """What the instance is to be made with."""
+        self._stdout = output_of("info", world.log, world.stdout)
+        self._stderr = output_of("warn", world.log, world.stderr)
+        self._sockets: Sockets | None = None  # most guests use none, and are made often
+
+    def world(self) -> SystemWorld:
+        """Return what the instance is to be made with."""
+        given = {each.name: getattr(self._world, each.name) for each in fields(World)}
+        return SystemWorld(**given, system=self)
 
     @property
-    def outputs(self) -> tuple[LoggedOutput, LoggedOutput]:
+    def outputs(self) -> tuple[WrittenOutput, WrittenOutput]:
         """Return the output streams; they are drained and closed with the instance."""
         return self._stdout, self._stderr
 
@@ -89,7 +99,9 @@ class GuestSystem:
         return {**others, WAITING: self._wait}
 
     def close(self) -> None:
-        """Close the guest's files. Called once."""
+        """Close the guest's files and sockets. Called once."""
+        if self._sockets is not None:
+            self._sockets.close_all()
         self._open_files.close_all()
         if self._files is not None:
             self._file_sets.release(self._files)
@@ -98,7 +110,7 @@ class GuestSystem:
 
     def log_write(self, is_error: bool, frame: str) -> None:
         """Take output for the log."""
-        (self._stderr if is_error else self._stdout).write(_bytes(frame))
+        (self._stderr if is_error else self._stdout).write(bytes_of(frame))
 
     def directories(self) -> list[tuple[int, str]]:
         """Open the granted directories; one that is gone is left out, with a line in the log."""
@@ -107,8 +119,17 @@ class GuestSystem:
             try:
                 opened.append((self._open_files.grant(granted), granted.guest_path))
             except OSError as error:
-                self.world.log("warn", f"{granted.guest_path} is not there: {error.strerror}")
+                self._world.log("warn", f"{granted.guest_path} is not there: {error.strerror}")
         return opened
+
+    @property
+    def sockets(self) -> Sockets:
+        """Return what the guest has open on the network."""
+        if self._sockets is None:
+            world = self._world
+            loopback = Loopback() if world.loopback is None else world.loopback
+            self._sockets = Sockets(world.network, loopback, world.log)
+        return self._sockets
 
     @property
     def open_files(self) -> OpenFiles:
@@ -121,6 +142,11 @@ class GuestSystem:
         if function == "sleep-until":
             await anyio.sleep(min(max(0, args[0] - time.monotonic_ns()) / 1e9, SLEEP_S_MAX))
             return None
+        if function == "wait-ready":
+            await self.sockets.wait(*args)
+            return None
+        if function == "read-input":
+            return await self._read_input(args[0])
         operation = _OPERATIONS.get(function)
         if operation is None:
             raise InternalError(f"{WAITING} has no function {function}")
@@ -137,13 +163,22 @@ class GuestSystem:
             work, abandon_on_cancel=True, limiter=_limiter_of_disk()
         )
 
+    async def _read_input(self, length: int) -> list[str]:
+        stdin = self._world.stdin
+        if stdin is None:
+            return ["ok", ""]
+        try:
+            return ["ok", (await stdin(min(length, INPUT_BYTES_MAX))).decode("latin-1")]
+        except OSError as error:
+            return ["err", code_of(error)]
+
 
 def _read(files: OpenFiles, number: int, length: int, offset: int) -> str:
     return files.read(number, length, offset).decode("latin-1")
 
 
 def _write(files: OpenFiles, number: int, frame: str, offset: int | None) -> None:
-    files.write(number, _bytes(frame), offset)
+    files.write(number, bytes_of(frame), offset)
 
 
 _OPERATIONS: Mapping[str, Callable[..., Any]] = {
@@ -154,6 +189,8 @@ _OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "sync": OpenFiles.sync,
     "stat": OpenFiles.stat,
     "stat-at": OpenFiles.stat_at,
+    "set-times": OpenFiles.set_times,
+    "set-times-at": OpenFiles.set_times_at,
     "list-directory": OpenFiles.list_directory,
     "read-link": OpenFiles.read_link,
     "make-directory": OpenFiles.make_directory,
@@ -163,7 +200,7 @@ _OPERATIONS: Mapping[str, Callable[..., Any]] = {
 }
 
 
-WAITING_FUNCTIONS = frozenset({"sleep-until", *_OPERATIONS})
+WAITING_FUNCTIONS = frozenset({"sleep-until", "wait-ready", "read-input", *_OPERATIONS})
 """What the engine itself answers of `WAITING`."""
 
 
@@ -202,15 +239,20 @@ def _check(world: World) -> None:
         except UnicodeEncodeError as error:
             faults.append(f"arguments and environment must be Unicode text: {error}")
     for path, directory in world.directories.items():
-        if not path.startswith("/") or "\0" in path or path.rstrip("/") in ("", FILES_GUEST_PATH):
+        if not path.startswith("/") or "\0" in path or path.rstrip("/") == FILES_GUEST_PATH:
             faults.append(f"directories.{path}: is no absolute path of its own")
         if not directory.path.is_dir():
             faults.append(f"directories.{path}: {directory.path} is no directory")
     if faults:
-        raise InvalidError("a world cannot be shown to its guest: " + "; ".join(faults), faults)
+        raise InvalidError("a world cannot be shown to its guest", faults)
 
 
-def _bytes(frame: str) -> bytes:
+def bytes_of(frame: str) -> bytes:
+    """Return the bytes of a frame.
+
+    Raises:
+        GuestTrapError: it is none.
+    """
     try:
         return frame.encode("latin-1")
     except UnicodeEncodeError:

@@ -11,17 +11,19 @@ not possible).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import Any, Protocol, TypeAlias
 
 from hosts.engine import ffi
-from hosts.engine.base import Direct, Import, World
+from hosts.engine.base import Capability, Direct, Forward, Import, Lease, World
 from hosts.engine.codec.compiled import compile_entry
+from hosts.engine.codec.handles import TABLES, GuestHandles
 from hosts.engine.codec.memory import MEMORY
+from hosts.engine.passing import BEGINS_INSIDE_MAX, Begun, Callee, Moved, Passed, shape_of
 from hosts.engine.values import Codec, Lowered
-from lattice.errors import IncompatibleError, InvalidError
+from lattice.errors import GuestTrapError, IncompatibleError, InvalidError
 
 OwnFunction: TypeAlias = Callable[[World, Sequence[Any]], Any]
 """A function that the engine itself gives to guests: quick, and it must not block."""
@@ -35,7 +37,7 @@ class Imported:
     function: str
     codec: Codec
     own: OwnFunction | None = None
-    is_direct: bool = False  # a `Direct` import satisfies it, in every instance
+    is_direct: bool = False  # it answers at once, in every instance
 
     @property
     def answers_at_once(self) -> bool:
@@ -48,15 +50,32 @@ class Pending:
     """A call of a host function for which a guest is suspended."""
 
     imported: Imported
-    args: list[Any]
+    args: Sequence[Any]
     results: int  # address of the slot, valid until the continuation said "done"
+    begun: Callable[[], Awaitable[Any]] | None = None  # the rest of a call that has begun
+    lease: Lease | None = None  # to be released when that call is over
     is_done: bool = False
-    lowered: Lowered | None = None
+    lowered: Lowered | Moved | None = None
 
-    def complete(self, lowered: Lowered | None) -> None:
+    def complete(self, lowered: Lowered | Moved | None) -> None:
         """Note the result; the next poll hands it to the guest."""
         self.lowered = lowered
         self.is_done = True
+
+    def pass_on(self, result: Moved) -> None:
+        """Note the result of the guest that was called, which nobody converts.
+
+        Raises:
+            IncompatibleError: it answered another call.
+        """
+        is_own = self.begun is not None or getattr(self.args, "shape", "") == result.shape
+        if not is_own or result.is_taken:
+            raise IncompatibleError(
+                f"an import was answered wrongly: {self.imported.codec.name} got the result of "
+                "another call"
+            )
+        result.is_taken = True
+        self.complete(result)
 
 
 class Caller(Protocol):
@@ -65,8 +84,10 @@ class Caller(Protocol):
     world: World
     imports: dict[str, Import]
     direct: dict[int, Callable[..., Any]]
+    handles: GuestHandles | None
     pending: Pending | None
     failure: BaseException | None
+    is_suspect: bool
 
 
 @dataclass(slots=True)
@@ -75,10 +96,13 @@ class Guest:
 
     world: World
     imports: dict[str, Import] = field(default_factory=dict[str, Import])
+    handles: GuestHandles | None = None
     direct: dict[int, Callable[..., Any]] = field(default_factory=dict[int, Callable[..., Any]])
     # direct: by the number of an imported function, what `Direct` gives for it; filled at first use
     pending: Pending | None = None
     failure: BaseException | None = None
+    was_long: bool = False  # a call of it used up a turn of the loop
+    is_suspect: bool = False  # the same, or such a call is to be expected
 
 
 _CONTINUATION = Struct("<QQQ").pack_into  # callback, env, finalizer
@@ -95,6 +119,16 @@ class HostFunctions:
         # ctypes frees a callback that nobody holds, while C still has its address.
         self._waiting_callback = ffi.Continuation(self._is_completed)
         self._waiting = ffi.callback_address(self._waiting_callback)
+        self._destructor_callback = ffi.Destructor(self._dropped)
+        self.destructor = ffi.callback_address(self._destructor_callback)
+        """The address of what wasmtime calls when a guest drops a resource of the host."""
+        self._resource_types = itertools.count(1)
+        self._begun_inside = 0  # calls that begin inside each other's callbacks at this moment
+
+    def runs_suspect(self) -> bool:
+        """Tell whether a guest is polled that is expected to run for long; for any thread."""
+        guest = self.current
+        return guest is not None and guest.is_suspect
 
     def add(self, imported: Imported) -> tuple[int, int]:
         """Return a number to remove the function by, and the address of its callback.
@@ -111,6 +145,10 @@ class HostFunctions:
         self._entries[number] = entry
         return number, ffi.callback_address(entry)
 
+    def new_resource_type(self) -> int:
+        """Return a number that no other resource of this engine has."""
+        return next(self._resource_types)
+
     def remove(self, numbers: Sequence[int]) -> None:
         """Forget functions whose linker is gone."""
         for number in numbers:
@@ -118,7 +156,10 @@ class HostFunctions:
 
     def _entry(self, imported: Imported) -> Callable[..., None]:
         """Return what runs when a guest calls a function that it must wait for."""
-        codec, waiting = imported.codec, self._waiting
+        codec, waiting, interface = imported.codec, self._waiting, imported.interface
+        has_handles = codec.has_handles
+        done, env = ffi.ALREADY_DONE
+        shape = ""
 
         def enter(
             _env: int,
@@ -131,22 +172,67 @@ class HostFunctions:
             _error_out: int,
             continuation_out: int,
         ) -> None:
+            nonlocal shape
             _CONTINUATION(MEMORY, continuation_out, waiting, 0, 0)
             guest = self.current
             if guest is None:  # cannot be: guests run only when polled
                 return
             try:
-                guest.pending = Pending(imported, codec.lift_args(args), results)
+                provider = guest.imports[interface]
+                if type(provider) is not Forward:
+                    if has_handles:
+                        TABLES.current = guest.handles
+                    guest.pending = Pending(imported, codec.lift_args(args), results)
+                    return
+                shape = shape or shape_of(codec)
+                pending = self._forward(provider, imported, shape, args, results)
+                if pending is None:
+                    _CONTINUATION(MEMORY, continuation_out, done, env, 0)
+                else:
+                    guest.pending = pending
             except BaseException as error:  # noqa: BLE001 (raised again by the task that polls)
                 guest.failure = error
 
         return enter
 
+    def _forward(
+        self, forward: Forward, imported: Imported, shape: str, args: int, results: int
+    ) -> Pending | None:
+        """Call another guest, inside the callback if it is idle; None: the call is over.
+
+        `args` is the address of the callback's arguments, `results` that of its result.
+        """
+        lease = None
+        if forward.claim is not None and self._begun_inside < BEGINS_INSIDE_MAX:
+            lease = forward.claim(imported.interface, imported.function)
+        if lease is None:
+            return Pending(imported, Passed(imported.codec, shape, args).clone(), results)
+        callee = lease.instance
+        begun: Begun = True
+        self._begun_inside += 1
+        try:
+            assert isinstance(callee, Callee), "a lease is on an instance of the same engine"
+            begun = callee.begin_inside(lease, shape, args, results)
+        except RecursionError:
+            raise too_deep(imported) from None
+        finally:
+            self._begun_inside -= 1
+            if begun is True:
+                lease.release()
+        if begun is True:
+            return None
+        if begun is False:
+            begun = _later(lease, Passed(imported.codec, shape, args).clone())
+        return Pending(imported, (), results, begun, lease)
+
     def _direct_entry(self, imported: Imported, number: int) -> Callable[..., int | None]:
         """Return what runs when a guest calls a function that answers at once."""
-        codec, own = imported.codec, imported.own
+        codec, own, has_handles = imported.codec, imported.own, imported.codec.has_handles
 
         def write(answer: Any, address: int) -> None:
+            if has_handles and self.current is not None:
+                # Set anew: the function may have converted something for another guest.
+                TABLES.current = self.current.handles
             try:
                 codec.write_result(answer, address)
             except InvalidError as error:
@@ -160,8 +246,9 @@ class HostFunctions:
                 found = guest.direct[number] = lambda *values: own(world, values)
                 return found
             host = guest.imports[imported.interface]
-            assert isinstance(host, Direct), "the linker was made for a direct import"
-            found = guest.direct[number] = host.functions[imported.function]
+            assert isinstance(host, Direct | Capability), "the linker was made for a direct import"
+            functions = host.functions if isinstance(host, Direct) else host.direct
+            found = guest.direct[number] = functions[imported.function]
             return found
 
         if not codec.is_compiled:
@@ -175,7 +262,7 @@ class HostFunctions:
             "FAIL": _fail,
             "byte_vec_new": ffi.byte_vec_new,
         }
-        return compile_entry(codec.function, names)
+        return compile_entry(codec.function, names, records=codec.records)
 
     def _interpreted_entry(
         self,
@@ -191,12 +278,24 @@ class HostFunctions:
             guest = self.current
             try:
                 assert guest is not None, "guests run only when polled"
+                TABLES.current = guest.handles
                 write(find(guest)(*codec.lift_args(args)), results)
             except BaseException as error:  # noqa: BLE001 (raised again by the task that polls)
                 return _fail(guest, error)
             return None
 
         return enter
+
+    def _dropped(self, _env: int, _context: int, rep: int) -> int | None:
+        """Drop an object of the host whose handle the guest has dropped."""
+        guest = self.current
+        try:
+            assert guest is not None, "guests run only when polled"
+            assert guest.handles is not None, "the guest got the handle from its table"
+            guest.handles.drop(rep)
+        except BaseException as error:  # noqa: BLE001 (raised again by the task that polls)
+            return _fail(guest, error)
+        return None
 
     def _is_completed(self, _env: int) -> bool:
         guest = self.current
@@ -206,6 +305,21 @@ class HostFunctions:
         if pending.lowered is not None:
             pending.lowered.write(pending.results)
         return True
+
+
+def too_deep(imported: Imported) -> GuestTrapError:
+    """Return the error for a guest whose call of another one found no room."""
+    return GuestTrapError(
+        f"{imported.codec.name} was not called: guests call each other too deep, "
+        "each while it waits for the next"
+    )
+
+
+def _later(lease: Lease, args: Passed) -> Callable[[], Awaitable[Any]]:
+    """Return what makes a leased call when the callback has returned."""
+    return lambda: lease.instance.call(
+        lease.interface, lease.function, args, deadline_s=lease.deadline_s
+    )
 
 
 def _fail(guest: Caller | None, error: BaseException) -> int:

@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from hosts.engine import ffi
-from hosts.engine.codec.memory import MEMORY
-from hosts.engine.fiber import EPOCHS_FIRST, EPOCHS_LATER, Call, Fibers, trap
+from hosts.engine.base import Lease
+from hosts.engine.codec.handles import TABLES, release
+from hosts.engine.codec.memory import MEMORY, blank
+from hosts.engine.fiber import EPOCHS_FIRST, Call, Fibers, trap
+from hosts.engine.headroom import with_room
 from hosts.engine.hostfn import Guest
 from hosts.engine.output import Output
+from hosts.engine.passing import Begun, Callee, Passage, PassageInside, Passed
+from hosts.engine.store import Store
 from hosts.engine.values import Codec
 from hosts.engine.wasi import Stream
 from lattice.errors import ConflictError, DeadlineExceededError, InternalError, InvalidError
-
-TABLE_ELEMENTS_MAX = 1_000_000
-"""Elements of a table (8 bytes each): toolchains need some ten thousand."""
-
-CORE_INSTANCES_MAX = 1_000
-"""Core instances in a store: a composition of Python and JavaScript guests has about 200."""
-
-TEXT_KEPT_MAX = 4096
-"""Characters up to which a result that is a string is freed by the next call, which costs nothing;
-all others are freed at once."""
 
 INSTANTIATE_DEADLINE_S = 30.0
 """Time for start functions: interpreters initialise themselves when built, not when started."""
 
 
-_Attempt: TypeAlias = Callable[[Sequence[Any]], Any]
+_Attempt: TypeAlias = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,36 +37,14 @@ class Export:
 
     index: int  # a component export index of the C API
     codec: Codec
-
-
-class Store:
-    """A wasmtime store with its limits, deleted once and never while a call runs in it."""
-
-    def __init__(self, engine: int, memory_bytes_max: int) -> None:
-        self.pointer: int = ffi.store_new(engine, None, None)
-        self.context: int = ffi.store_context(self.pointer)
-        ffi.store_limiter(
-            self.pointer,
-            memory_bytes_max,
-            TABLE_ELEMENTS_MAX,
-            CORE_INSTANCES_MAX,
-            CORE_INSTANCES_MAX,
-            CORE_INSTANCES_MAX,
-        )
-        ffi.context_epoch_yield(self.context, EPOCHS_LATER)
-
-    def close(self) -> None:
-        """Delete the store and all instances, memories and handles in it. Idempotent."""
-        if self.pointer:
-            ffi.store_delete(self.pointer)
-        self.pointer = self.context = 0
+    shape: str  # of its type: see `hosts.engine.passing.shape_of`
 
 
 UNFINISHED = object()
 """What an attempt returns when the guest did not come to its end at once."""
 
 
-class WasmtimeInstance:
+class WasmtimeInstance(Callee):
     """A component instance; see `hosts.engine.base.Instance`."""
 
     def __init__(
@@ -79,24 +54,33 @@ class WasmtimeInstance:
         guest: Guest,
         streams: Sequence[Output],
         on_close: Callable[[], None],
+        *,
+        calls_host: bool,
     ) -> None:
         self._fibers = fibers
+        self._calls_host = calls_host
         self._store = store
         self._guest = guest
         self._streams = streams
-        self._on_close = on_close
+        self._on_close: Callable[[], None] | None = on_close
         self._instance = ctypes.create_string_buffer(ffi.INSTANCE_SIZE)
         self._attempts: dict[tuple[str, str], _Attempt] = {}  # empty when it takes no call
+        self._inside: dict[tuple[str, str, str], tuple[_Attempt, Passage]] = {}  # that too
+        self._passages: dict[tuple[str, str, str], tuple[_Attempt, Passage]] = {}  # that too
         self._result = ctypes.create_string_buffer(ffi.VAL_SIZE)
         self._result_address = ctypes.addressof(self._result)
         self._call = Call()
-        self._kept: object = None  # what a call that suspended needs until it is over
+        self._kept: tuple[object, Any] = ((), ())
+        # _kept: what a call that suspended needs until it is over, and what is to be released then
         self._epoch = -1  # in which the deadline was set; it holds as long as that epoch lasts
         self._export: Callable[[str, str], Export] | None = None
         self._has_begun = self._is_over = False  # of a call that suspended
         self._is_busy = False
         self._cause_of_death = ""
+        self.deletion: Future[None] | None = None
+        """What is done when its store is deleted; None when that takes no time."""
         self._is_closed = False
+        self._needs_care = bool(streams)  # when a call is over: see `_end`
 
     async def start(
         self, linker: int, component: int, export: Callable[[str, str], Export]
@@ -141,8 +125,10 @@ class WasmtimeInstance:
         self, interface: str, function: str, args: Sequence[Any], *, deadline_s: float
     ) -> Any:
         """Return the function's result; see `hosts.engine.base.Instance.call`."""
+        if type(args) is Passed:
+            return await self._call_passed(interface, function, args, deadline_s)
         attempt = self._attempts.get((interface, function))
-        if attempt is None or self._is_busy or deadline_s <= 0:
+        if attempt is None or self._is_busy or deadline_s <= 0.0:
             attempt = self._admit(interface, function, deadline_s)
         result = attempt(args)
         if result is UNFINISHED:
@@ -150,22 +136,77 @@ class WasmtimeInstance:
             return await self._complete(self._export(interface, function).codec, deadline_s)
         return result
 
+    def begin_inside(self, lease: Lease, shape: str, args: int, results: int) -> Begun:
+        """Begin a call inside the callback of another guest; see `Callee.begin_inside`."""
+        interface, function, deadline_s = lease.interface, lease.function, lease.deadline_s
+        found = self._inside.get((interface, function, shape))
+        if found is None or self._is_busy or deadline_s <= 0.0:
+            export = self._find(interface, function, deadline_s)
+            if export.shape != shape:
+                return False
+            inside = PassageInside(export.codec, shape)
+            found = self._bind(export.index, inside), inside
+            self._inside[interface, function, shape] = found
+        if self._fibers.turns.is_spent:
+            return False
+        attempt, passage = found
+        return attempt(args, results) or partial(self._complete, passage, deadline_s)
+
+    async def _call_passed(
+        self, interface: str, function: str, args: Passed, deadline_s: float
+    ) -> Any:
+        """Return the unconverted result of a call whose arguments are passed on as they are."""
+        found = self._passage(interface, function, args.shape, deadline_s)
+        if found is None:
+            return await self.call(interface, function, args.lift(), deadline_s=deadline_s)
+        attempt, passage = found
+        result = attempt(args)
+        return await self._complete(passage, deadline_s) if result is UNFINISHED else result
+
     @property
     def is_dead(self) -> bool:
         """Tell whether the instance can take no further call."""
         return bool(self._cause_of_death) or self._is_closed
 
+    @property
+    def has_died(self) -> bool:
+        """Tell whether a trap, a limit or a cancelled call made an end of it."""
+        return bool(self._cause_of_death)
+
     def close(self) -> None:
         """Drop the store and all it holds, after the running call if there is one. Idempotent."""
         if self._is_closed:
             return
-        self._is_closed = True
-        self._attempts.clear()
+        self._is_closed = self._needs_care = True
+        self._forget_attempts()
         if not self._is_busy:
             self._release()
 
     def _admit(self, interface: str, function: str, deadline_s: float) -> _Attempt:
         """Return an exported function, ready to be called, or raise why there is no call."""
+        export = self._find(interface, function, deadline_s)
+        attempt = self._attempts.get((interface, function))
+        if attempt is None:
+            attempt = self._bind(export.index, export.codec)
+            self._attempts[interface, function] = attempt
+        return attempt
+
+    def _passage(
+        self, interface: str, function: str, shape: str, deadline_s: float
+    ) -> tuple[_Attempt, Passage] | None:
+        """Return the same for a call that is passed on; None when the types are not the same."""
+        found = self._passages.get((interface, function, shape))
+        if found is None or self._is_busy or deadline_s <= 0.0:
+            export = self._find(interface, function, deadline_s)
+            if export.shape != shape:
+                return None
+            passage = Passage(export.codec, shape)
+            found = self._bind(export.index, passage), passage
+            self._passages[interface, function, shape] = found
+        return found
+
+    def _find(self, interface: str, function: str, deadline_s: float) -> Export:
+        """Return an exported function, or raise why it cannot be called now."""
         if self.is_dead or self._export is None:
             raise ConflictError(f"the instance takes no call: {self._cause_of_death or 'closed'}")
         if self._is_busy:
@@ -173,85 +214,63 @@ class WasmtimeInstance:
         export = self._export(interface, function)
         if deadline_s <= 0:
             raise DeadlineExceededError(f"{export.codec.name} was not started: no time is left")
-        attempt = self._attempts.get((interface, function))
-        if attempt is None:
-            attempt = self._attempts[interface, function] = self._bind(export)
-        return attempt
+        return export
 
-    def _bind(self, export: Export) -> _Attempt:
+    def _bind(self, index: int, codec: Codec | Passage) -> _Attempt:
         """Return what begins a call of a function, and ends it unless the guest suspends.
 
         It is the way of nearly all calls, so it holds all it needs, made beforehand.
         """
-        codec, call, fibers, guest = export.codec, self._call, self._fibers, self._guest
-        ticker, turns, scene = fibers.ticker, fibers.turns, fibers.functions
-        begin, poll = ffi.func_call_async, ffi.call_future_poll_held
-        delete = ffi.call_future_delete_held
-        found = ctypes.create_string_buffer(ffi.FUNC_SIZE)
-        target = ctypes.c_void_p(ctypes.addressof(found))
+        target = blank(ffi.FUNC_SIZE)
         if not ffi.instance_get_func(
-            ctypes.addressof(self._instance), self._store.context, export.index, target
+            ctypes.addressof(self._instance),
+            self._store.context,
+            index,
+            ffi.address_of_bytes(target),
         ):
             raise InternalError(f"{codec.name} is no function of the instance")
-        context = ctypes.c_void_p(self._store.context)
-        block_pointer, future = ctypes.c_void_p(), ctypes.c_void_p()
-        block_slot, future_slot, error_slot = map(ffi.slot, (block_pointer, future, call.error))
-        arity, results = ctypes.c_size_t(codec.arity), ctypes.c_size_t(codec.has_result)
-        address = self._result_address
-        result = ctypes.c_void_p(address if codec.has_result else None)
-        error_out, header = ctypes.c_void_p(call.error_out), ffi.BYTES_HEADER
-        needs_care, holds_memory = bool(self._streams), codec.result_holds_memory
+        call = self._call
+        attempt: _Attempt = codec.bind(
+            codec,
+            self,
+            self._guest,
+            self._fibers,
+            target,
+            ffi.passed(self._store.context),
+            ffi.passed(self._result_address) if codec.has_result else None,
+            ffi.passed(call.error_out),
+            ffi.slot(call.error),
+            self._result_address,
+        )
+        return with_room(attempt) if self._calls_host else attempt
 
-        def attempt(args: Sequence[Any]) -> Any:
-            block, kept = codec.lower_args(args)
-            block_slot[0] = id(block) + header
-            self._is_busy = True
-            if self._epoch != ticker.epoch:
-                self._set_epoch_deadline(ticker.epoch)
-            future_slot[0] = begin(
-                target, context, block_pointer, arity, result, results, error_out
-            )
-            if turns.is_spent:
-                return self._suspend(future_slot[0], None, (block, kept, found))
-            # The same as `ticker.enter` and `leave`, without two calls.
-            ticker.is_running = True
-            if ticker.is_parked:
-                ticker.unpark()
-            scene.current = guest
-            is_over = poll(future)
-            scene.current = None
-            ticker.is_running = False
-            ticker.was_running = True
-            if not is_over or error_slot[0]:
-                return self._suspend(future_slot[0], is_over, (block, kept, found))
-            delete(future)
-            self._is_busy = False
-            if needs_care or self._is_closed:
-                return self._end(codec)
-            value = codec.lift_result(address)
-            if holds_memory and (type(value) is not str or len(value) > TEXT_KEPT_MAX):
-                self._free_result()
-            return value
-
-        return attempt
+    def _forget_attempts(self) -> None:
+        """Make nothing callable any more."""
+        self._attempts.clear()
+        self._passages.clear()
+        self._inside.clear()
 
     def _set_epoch_deadline(self, epoch: int) -> None:
         """Let the guest run for its first slice from now on; holds as long as the epoch lasts."""
         self._epoch = epoch
         ffi.context_set_epoch_deadline(self._store.context, EPOCHS_FIRST)
 
-    def _suspend(self, future: int, is_over: bool | None, kept: object) -> object:
-        """Keep what `_complete` needs; `is_over` is None for a call that has not begun to run."""
+    def _suspend(self, future: int, is_over: bool | None, *kept: Any) -> object:
+        """Keep what `_complete` needs; `is_over` is None for a call that has not begun to run.
+
+        `kept` is the function and the lowered arguments, and then what these point to.
+        """
         self._call.future = future
-        self._kept = kept
+        self._kept = kept[0], kept[1]
         self._has_begun = is_over is not None
         if is_over is False and self._guest.pending is None and self._guest.failure is None:
-            # It reached its first epoch deadline, so it had a whole tick.
+            # It reached its first epoch deadline: it had a whole tick, or the loop was wanted.
             self._fibers.turns.spend()
+            self._guest.was_long = self._guest.is_suspect = True
         self._is_over = bool(is_over)
         return UNFINISHED
 
-    async def _complete(self, codec: Codec, deadline_s: float) -> Any:
+    async def _complete(self, codec: Codec | Passage, deadline_s: float) -> Any:
         """Return the result of a call that has been attempted, when it is over."""
         try:
             if not self._is_over or self._guest.failure is not None:
@@ -261,16 +280,20 @@ class WasmtimeInstance:
             raise
         finally:
             self._call.drop()
-            self._kept = None
+            if codec.has_handles:
+                release(self._kept[1])
+            self._kept = ((), ())
             self._is_busy = False
             if self._cause_of_death:
                 self._end_call()
         return self._end(codec)
 
-    def _end(self, codec: Codec) -> Any:
+    def _end(self, codec: Codec | Passage) -> Any:
         """Return the result of a call that is over, or raise why it has none."""
         if self._call.error.value is not None:
             self._trapped(codec.name)
+        if codec.has_handles:
+            TABLES.current = self._guest.handles
         try:
             return codec.lift_result(self._result_address)
         finally:
@@ -315,12 +338,17 @@ class WasmtimeInstance:
         """Give back what a dead or closed instance holds. Idempotent."""
         if not self._store.pointer:
             return
-        self._attempts.clear()
+        self._forget_attempts()
         self._free_result()
+        if self._guest.was_long:  # only who ran for long can have filled much memory
+            self.deletion = self._store.close_later(self._fibers.reaper)
         self._store.close()
         for stream in self._streams:
             stream.close()
-        self._on_close()
+        # Both know the program, and the first one this: what is closed keeps nothing in memory.
+        on_close, self._on_close, self._export = self._on_close, None, None
+        if on_close is not None:
+            on_close()
 
 
 def new_streams(directory: Path, number: int, guest: Guest) -> tuple[Stream, Stream]:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Any, TypeAlias
 
+from wasmtime import _ffi
+
 from hosts.engine.ffi import VAL_SIZE, address_of_bytes
-from lattice.component.types import Primitive, WitType
+from lattice.component.types import ListType, Primitive, WitType
 from lattice.errors import InvalidError
 
-Keep: TypeAlias = list[bytes]
-"""The blocks that a lowered value points to; the caller keeps them until the call is over."""
+Keep: TypeAlias = list[Any]
+"""What a lowered value points to; the caller keeps it until the call is over."""
 
 Lower: TypeAlias = Callable[[Any, Keep], bytes]
 """Returns the 32 bytes of a value."""
@@ -37,11 +39,11 @@ INTEGERS: Mapping[str, tuple[int, str, int, int]] = {
 }
 FLOATS: Mapping[str, tuple[int, str]] = {"f32": (9, "f"), "f64": (10, "d")}
 BOOL, CHAR, STRING, LIST, RECORD, TUPLE = 0, 11, 12, 13, 14, 15
-VARIANT, ENUM, OPTION, RESULT, FLAGS, MAP = 16, 17, 18, 19, 20, 22
+VARIANT, ENUM, OPTION, RESULT, FLAGS, RESOURCE, MAP = 16, 17, 18, 19, 20, 21, 22
 
 SPAN = Struct("<B7xQQ8x")  # kind, size, address: strings, lists, records, tuples, flags, maps
 VARIANT_BLOCK = Struct("<B7xQQQ")  # kind, size and address of the name, address of the payload
-OPTION_BLOCK = Struct("<B7xQ16x")  # kind, address of the payload
+OPTION_BLOCK = Struct("<B7xQ16x")  # kind, address of the payload; a handle's too
 RESULT_BLOCK = Struct("<B7x?7xQ8x")  # kind, is ok, address of the payload
 NAME_BLOCK = Struct("<QQ")  # size and address of a name
 U8_VAL = bytes([INTEGERS["u8"][0]]) + bytes(VAL_SIZE - 1)
@@ -64,6 +66,10 @@ class UnfitValueError(Exception):
 def uncarried(wit: WitType) -> InvalidError:
     """Return the error for a type whose values cannot cross the C API."""
     kind = type(wit).__name__.removesuffix("Type").lower()
+    if isinstance(wit, ListType):
+        kind = "list of fixed length"
+    elif isinstance(wit, Primitive):
+        kind = wit.name
     return InvalidError(f"values of type {kind} cannot cross between host and guest")
 
 
@@ -149,3 +155,25 @@ def _string(value: Any, keep: Keep) -> bytes:
         raise UnfitValueError(f"string has a surrogate at {error.start}") from None
     keep.append(encoded)
     return SPAN.pack(STRING, len(encoded), address_of_bytes(encoded))
+
+
+def check_kinds() -> None:
+    """Refuse a wasmtime that numbers the kinds of values otherwise; it does not tell that of maps.
+
+    Raises:
+        RuntimeError: a kind has another number.
+    """
+    ours = {"BOOL": BOOL, "CHAR": CHAR, "STRING": STRING, "LIST": LIST, "RECORD": RECORD}
+    ours |= {"TUPLE": TUPLE, "VARIANT": VARIANT, "ENUM": ENUM, "OPTION": OPTION, "RESULT": RESULT}
+    ours |= {"FLAGS": FLAGS, "RESOURCE": RESOURCE}
+    ours |= {name.upper(): each[0] for name, each in INTEGERS.items()}
+    ours |= {name.upper(): each[0] for name, each in FLOATS.items()}
+    for name, kind in ours.items():
+        found = getattr(_ffi, f"WASMTIME_COMPONENT_{name}").value
+        if found != kind:
+            raise RuntimeError(
+                f"values of kind {name} have number {found}, expected {kind}: unsupported wasmtime"
+            )
+
+
+check_kinds()

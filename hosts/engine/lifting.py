@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from ctypes import string_at
+from functools import partial
 from struct import Struct
 from typing import Any, TypeAlias
 
+from hosts.engine.codec.handles import TABLES
+from hosts.engine.codec.records import field_name, record_class
 from hosts.engine.ffi import RECORD_ENTRY_SIZE, VAL_SIZE
 from hosts.engine.frames import FRAME, decode_frame
 from hosts.engine.layout import (
@@ -27,6 +30,7 @@ from hosts.engine.layout import (
     OPTION,
     OPTION_BLOCK,
     RECORD,
+    RESOURCE,
     RESULT,
     RESULT_BLOCK,
     SPAN,
@@ -37,11 +41,13 @@ from hosts.engine.layout import (
     uncarried,
 )
 from lattice.component.types import (
+    BorrowType,
     EnumType,
     FlagsType,
     ListType,
     MapType,
     OptionType,
+    OwnType,
     Primitive,
     RecordType,
     ResultType,
@@ -52,39 +58,47 @@ from lattice.component.types import (
 )
 from lattice.errors import InternalError
 
+_U8 = Primitive("u8")
+
 Lift: TypeAlias = Callable[[bytes, int], Any]
 """Returns the plain value of the 32 bytes at an offset of a block."""
 
 
-def lifting(wit: WitType) -> Lift:
+def lifting(wit: WitType, *, records: bool = False) -> Lift:
     """Return the function that lifts values of a type.
+
+    With `records`, a record becomes an instance of its class (`hosts.engine.codec.records`), else
+    a mapping.
 
     Raises:
         InvalidError: the type cannot cross the C API.
     """
+    inner = partial(lifting, records=records)
     match structure(wit):
         case Primitive(name):
             return _primitive(name)
         case ListType(element, None):
-            if structure(element) == Primitive("u8"):
-                return _lift_bytes
-            return _list(lifting(element))
+            return _list(inner(element)) if structure(element) != _U8 else _lift_bytes
         case RecordType(fields):
-            return _record([(name, lifting(field)) for name, field in fields])
+            lift = _record([(name, inner(field)) for name, field in fields])
+            return _instance(record_class(wit), lift) if records else lift
         case TupleType(items):
-            return _tuple([lifting(item) for item in items])
+            return _tuple([inner(item) for item in items])
         case VariantType(cases):
-            return _variant({name: lifting(wit) if wit else None for name, wit in cases})
+            return _variant({name: inner(wit) if wit else None for name, wit in cases})
         case EnumType():
             return _enum
         case FlagsType():
             return _flags
         case OptionType(element):
-            return _option(element)
+            is_nested = isinstance(structure(element), OptionType)
+            return _option(inner(element), is_nested)
         case ResultType(ok, err):
-            return _result(lifting(ok) if ok else None, lifting(err) if err else None)
+            return _result(inner(ok) if ok else None, inner(err) if err else None)
         case MapType(key, value):
-            return _map(lifting(key), lifting(value))
+            return _map(inner(key), inner(value))
+        case OwnType() | BorrowType() as handle:
+            return _handle(handle)
         case other:
             raise uncarried(other)
 
@@ -176,6 +190,13 @@ def _record(fields: Sequence[tuple[str, Lift]]) -> Lift:
     return lift
 
 
+def _instance(made: type[Any], lift: Callable[[bytes, int], dict[str, Any]]) -> Lift:
+    def lift_instance(block: bytes, at: int) -> Any:
+        return made(**{field_name(name): value for name, value in lift(block, at).items()})
+
+    return lift_instance
+
+
 def _tuple(items: Sequence[Lift]) -> Lift:
     def lift(block: bytes, at: int) -> list[Any]:
         count, elements = _span(TUPLE, block, at, VAL_SIZE)
@@ -216,10 +237,7 @@ def _result(ok: Lift | None, err: Lift | None) -> Lift:
     return lift
 
 
-def _option(element: WitType) -> Lift:
-    some = lifting(element)
-    is_nested = isinstance(structure(element), OptionType)
-
+def _option(some: Lift, is_nested: bool) -> Lift:
     def lift(block: bytes, at: int) -> Any:
         found, payload = OPTION_BLOCK.unpack_from(block, at)
         if found != OPTION:
@@ -249,5 +267,15 @@ def _map(key: Lift, value: Lift) -> Lift:
         count, entries = _span(MAP, block, at, 2 * VAL_SIZE)
         offsets = range(0, count * 2 * VAL_SIZE, 2 * VAL_SIZE)
         return {key(entries, at): value(entries, at + VAL_SIZE) for at in offsets}
+
+    return lift
+
+
+def _handle(wit: OwnType | BorrowType) -> Lift:
+    def lift(block: bytes, at: int) -> Any:
+        found, address = OPTION_BLOCK.unpack_from(block, at)
+        if found != RESOURCE:
+            raise _unlike(RESOURCE, found)
+        return TABLES.lift(wit, address)
 
     return lift

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hosts.engine.codec.handles import TABLES
+from hosts.engine.codec.records import as_mapping
 from hosts.engine.ffi import VAL_SIZE, address_of_bytes
 from hosts.engine.frames import FRAME, FRAME_DATA_BYTES_MAX, encode_frame
 from hosts.engine.layout import (
@@ -22,6 +24,7 @@ from hosts.engine.layout import (
     OPTION,
     OPTION_BLOCK,
     RECORD,
+    RESOURCE,
     RESULT,
     RESULT_BLOCK,
     SPAN,
@@ -38,11 +41,13 @@ from hosts.engine.layout import (
     uncarried,
 )
 from lattice.component.types import (
+    BorrowType,
     EnumType,
     FlagsType,
     ListType,
     MapType,
     OptionType,
+    OwnType,
     Primitive,
     RecordType,
     ResultType,
@@ -52,21 +57,21 @@ from lattice.component.types import (
     structure,
 )
 
+_U8 = Primitive("u8")
+
 
 def lowering(wit: WitType) -> Lower:
     """Return the function that lowers values of a type.
 
     Raises:
-        InvalidError: the type cannot cross the C API: a resource handle, stream, future, error
-            context or list of fixed length.
+        InvalidError: the type cannot cross the C API: a stream, future, error context or list of
+            fixed length.
     """
     match structure(wit):
         case Primitive(name):
             return _lower_frame if name == FRAME.name else primitive(name)
         case ListType(element, None):
-            if structure(element) == Primitive("u8"):
-                return _lower_bytes
-            return _list(lowering(element))
+            return _list(lowering(element)) if structure(element) != _U8 else _lower_bytes
         case RecordType(fields):
             return _record(fields)
         case TupleType(items):
@@ -83,6 +88,8 @@ def lowering(wit: WitType) -> Lower:
             return _result(ok, err)
         case MapType(key, value):
             return _map(lowering(key), lowering(value))
+        case OwnType() | BorrowType() as handle:
+            return _handle(handle)
         case other:
             raise uncarried(other)
 
@@ -156,24 +163,26 @@ def _names(names: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
 
 
 def _record(fields: Sequence[tuple[str, WitType]]) -> Lower:
-    packed = _names([name for name, _ in fields])
+    names = [name for name, _ in fields]
+    packed = _names(names)
     plan = [
         (name, packed[name][0], lowering(wit), isinstance(structure(wit), OptionType))
         for name, wit in fields
     ]
 
     def lower(value: Any, keep: Keep) -> bytes:
-        if not isinstance(value, Mapping):
+        fields = as_mapping(value, names)
+        if fields is None:
             raise UnfitValueError(f"expected record, found {shown(value)}")
         parts: list[bytes] = []
         for name, header, field, is_optional in plan:
-            if name not in value and not is_optional:
+            if name not in fields and not is_optional:
                 raise UnfitValueError("is missing").inside(f".{name}")
             try:
-                parts += (header, field(value.get(name), keep))
+                parts += (header, field(fields.get(name), keep))
             except UnfitValueError as fault:
                 raise fault.inside(f".{name}") from None
-        unknown = [name for name in value if name not in packed]
+        unknown = [name for name in fields if name not in packed]
         if unknown:
             raise UnfitValueError(f"record has no field {', '.join(map(shown, unknown))}")
         return _spanned(RECORD, len(plan), b"".join(parts), keep)
@@ -305,6 +314,13 @@ def _map(lower_key: Lower, lower_value: Lower) -> Lower:
             except UnfitValueError as fault:
                 raise fault.inside(f"[{shown(key)}]") from None
         return _spanned(MAP, len(value), b"".join(parts), keep)
+
+    return lower
+
+
+def _handle(wit: OwnType | BorrowType) -> Lower:
+    def lower(value: Any, keep: Keep) -> bytes:
+        return OPTION_BLOCK.pack(RESOURCE, TABLES.lower(wit, value, keep))
 
     return lower
 

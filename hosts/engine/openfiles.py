@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hosts.engine.confined import NO_FOLLOW, parent_of
+from hosts.engine.quota import ENTRY_BYTES, Quota
 
 FILES_MAX = 512
 """Files, directories and listings that one guest has open at a time: the process has one table."""
@@ -56,12 +57,14 @@ class Granted:
     guest_path: str
     path: Path
     is_writable: bool
+    quota: Quota | None = None  # what guests may put there
 
 
 @dataclass(slots=True)
 class _Open:
     descriptor: int  # of the process; -1 for a listing
     is_writable: bool  # whether the grant allows to change it
+    quota: Quota | None = None
     entries: Iterator[tuple[str, str]] | None = None  # a listing: type and name
 
 
@@ -92,6 +95,8 @@ class OpenFiles:
         """Close one; a number that is not open is ignored."""
         found = self._open.pop(number, None)
         if found is not None and found.descriptor >= 0:
+            if found.quota is not None:
+                found.quota.closed(found.descriptor)
             os.close(found.descriptor)
 
     def close_all(self) -> None:
@@ -128,7 +133,8 @@ class OpenFiles:
     def grant(self, granted: Granted) -> int:
         """Open a granted directory and return its number."""
         flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-        return self._add(_Open(os.open(granted.path, flags), granted.is_writable))
+        descriptor = os.open(granted.path, flags)
+        return self._add(_Open(descriptor, granted.is_writable, granted.quota))
 
     def open_at(self, directory: int, path: str, mode: Sequence[str]) -> int:
         """Open a regular file or a directory and return its number; `mode` as in `host.wit`."""
@@ -136,6 +142,8 @@ class OpenFiles:
         wishes_change = not {"write", "create", "truncate"}.isdisjoint(mode)
         if wishes_change and not base.is_writable:
             raise OSError(errno.EROFS, "granted read-only")
+        if "create" in mode:
+            _take(base, ENTRY_BYTES)
         flags = os.O_CLOEXEC | NO_FOLLOW | os.O_NONBLOCK | _flags(mode)
         with parent_of(base.descriptor, path, follow="follow" in mode) as (parent, name):
             descriptor = os.open(name, flags, 0o666, dir_fd=parent)
@@ -144,7 +152,7 @@ class OpenFiles:
             # Reading a pipe or a device could wait for ever.
             os.close(descriptor)
             raise OSError(errno.EPERM, "neither a file nor a directory")
-        return self._add(_Open(descriptor, base.is_writable))
+        return self._add(_Open(descriptor, base.is_writable, base.quota))
 
     def read(self, number: int, length: int, offset: int) -> bytes:
         """Return at most `length` bytes, none at the end."""
@@ -152,8 +160,11 @@ class OpenFiles:
 
     def write(self, number: int, data: bytes, offset: int | None) -> None:
         """Write all of the bytes at an offset, or at the end."""
-        descriptor = self._changeable(number).descriptor
-        at = os.fstat(descriptor).st_size if offset is None else _signed(offset)
+        file = self._changeable(number)
+        descriptor = file.descriptor
+        size = os.fstat(descriptor).st_size
+        at = size if offset is None else _signed(offset)
+        _take(file, at + len(data) - size)
         rest = memoryview(data)
         while rest:
             written = os.pwrite(descriptor, rest, at)
@@ -161,7 +172,9 @@ class OpenFiles:
 
     def resize(self, number: int, size: int) -> None:
         """Cut or extend a file."""
-        os.ftruncate(self._changeable(number).descriptor, _signed(size))
+        file = self._changeable(number)
+        _take(file, _signed(size) - os.fstat(file.descriptor).st_size)
+        os.ftruncate(file.descriptor, size)
 
     def sync(self, number: int) -> None:
         """Return when what was written is on the disk."""
@@ -176,6 +189,22 @@ class OpenFiles:
         base = self._directory(directory)
         with parent_of(base.descriptor, path, follow=follow) as (parent, name):
             return _facts(os.stat(name, dir_fd=parent, follow_symlinks=False))
+
+    def set_times(self, number: int, accessed: int | None, modified: int | None) -> None:
+        """Set when a file was accessed and modified last, in ns since 1970; None leaves it."""
+        descriptor = self._changeable(number).descriptor
+        os.utime(descriptor, ns=_times(os.fstat(descriptor), accessed, modified))
+
+    def set_times_at(
+        self, directory: int, path: str, follow: bool, accessed: int | None, modified: int | None
+    ) -> None:
+        """Set the times of what a path leads to."""
+        base = self._directory(directory)
+        if not base.is_writable:
+            raise OSError(errno.EROFS, "granted read-only")
+        with parent_of(base.descriptor, path, follow=follow) as (parent, name):
+            times = _times(os.stat(name, dir_fd=parent, follow_symlinks=False), accessed, modified)
+            os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
 
     def list_directory(self, directory: int) -> int:
         """Return the number of a listing; names that are no Unicode text are left out."""
@@ -201,6 +230,7 @@ class OpenFiles:
 
     def make_directory(self, directory: int, path: str) -> None:
         """Make a directory."""
+        _take(self._directory(directory), ENTRY_BYTES)
         with self._change(directory, path) as (parent, name):
             os.mkdir(name, dir_fd=parent)
 
@@ -215,7 +245,12 @@ class OpenFiles:
             os.unlink(name, dir_fd=parent)
 
     def rename(self, directory: int, path: str, to_directory: int, to_path: str) -> None:
-        """Give another name, in the place of what has that name."""
+        """Give another name, in the place of what has that name.
+
+        Into a directory with a bound, a file is moved by copying it: so that it is counted.
+        """
+        if self._directory(directory).quota is not self._directory(to_directory).quota:
+            raise OSError(errno.EXDEV, "directories with different bounds")
         with (
             self._change(directory, path) as (parent, name),
             self._change(to_directory, to_path) as (to_parent, to_name),
@@ -229,6 +264,8 @@ class OpenFiles:
             if opened.descriptor >= 0:
                 os.close(opened.descriptor)
             raise OSError(errno.EMFILE, "too many open files")
+        if opened.quota is not None:
+            opened.quota.opened(opened.descriptor)
         number = next(self._numbers)
         self._open[number] = opened
         return number
@@ -263,6 +300,16 @@ class OpenFiles:
             yield parent, name
 
 
+def _take(opened: _Open, size: int) -> None:
+    """Count bytes against the bound of a directory, if it has one.
+
+    Raises:
+        OSError: they do not fit.
+    """
+    if opened.quota is not None and size > 0:
+        opened.quota.take(size)
+
+
 def code_of(error: OSError) -> str:
     """Return the name of a failure in `wasi:filesystem`."""
     return _CODES.get(error.errno or 0, "io")
@@ -290,6 +337,14 @@ def _facts(status: os.stat_result) -> dict[str, Any]:
         "device": status.st_dev,
         "inode": status.st_ino,
     }
+
+
+def _times(status: os.stat_result, accessed: int | None, modified: int | None) -> tuple[int, int]:
+    """Return both times: those that are given, else those that are."""
+    return (
+        status.st_atime_ns if accessed is None else _signed(accessed),
+        status.st_mtime_ns if modified is None else _signed(modified),
+    )
 
 
 def _type_of(entry: os.DirEntry[str]) -> str:

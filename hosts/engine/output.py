@@ -1,4 +1,7 @@
-"""Turns what guests write to their standard streams into lines of the workload's log."""
+"""Turns what guests write to their standard streams into lines of the workload's log.
+
+Or passes it on as it is, to whoever wants the bytes.
+"""
 
 from __future__ import annotations
 
@@ -95,3 +98,30 @@ class LoggedOutput:
             self._lines.flush()
             dropped, self._dropped_bytes = self._dropped_bytes, 0
             self._log("warn", f"{dropped} bytes of output dropped: more than is kept at once")
+
+
+class PassedOutput:
+    """An output stream whose bytes go to somebody as they come."""
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+
+    def write(self, output: bytes) -> None:
+        """Pass the bytes on; what `take` raises ends the guest's call."""
+        self._take(output)
+
+    def drain(self) -> None:
+        """Do nothing: nothing is kept."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is kept."""
+
+
+WrittenOutput = LoggedOutput | PassedOutput
+
+
+def output_of(
+    level: str, log: Callable[[str, str], None], take: Callable[[bytes], None] | None
+) -> WrittenOutput:
+    """Return the stream that a guest's world asks for: lines of the log unless `take` is there."""
+    return LoggedOutput(level, log) if take is None else PassedOutput(take)

@@ -6,25 +6,31 @@ made of, so a running one is never touched.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import weakref
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from wasmtime import Engine as WasmtimeCore
 from wasmtime.component import Component
 
 from hosts.engine import ffi
-from hosts.engine.base import Direct, Import, World
+from hosts.engine.base import Import, World
 from hosts.engine.bulk import CALLS, Bulk
 from hosts.engine.fiber import Fibers
 from hosts.engine.files import FileSets
 from hosts.engine.guestsystem import WAITING, GuestSystem
 from hosts.engine.hostfn import Guest, HostFunctions
-from hosts.engine.instance import Export, Store, WasmtimeInstance, new_streams
-from hosts.engine.linking import Linker
+from hosts.engine.instance import Export, WasmtimeInstance, new_streams
+from hosts.engine.linking import Linker, Provision, new_handles
+from hosts.engine.metered import MeteredInstance
 from hosts.engine.output import Output
+from hosts.engine.passing import shape_of
+from hosts.engine.store import Store
 from hosts.engine.tiers import Tier
 from hosts.engine.values import Codec
 from hosts.engine.wasi import configure
@@ -50,6 +56,9 @@ class WasmtimeProgram:
     def __init__(self, shared: Shared, code: Code) -> None:
         self._shared = shared
         self._code = code
+        self._is_suspect = False  # the instance closed last had a call that ran for long
+        self._has_lost_one = False  # of its instances, since the last one was made
+        self._deletion: Future[None] | None = None  # of the last instance that held much memory
 
     @property
     def type(self) -> ComponentType:
@@ -72,32 +81,56 @@ class WasmtimeProgram:
 
     async def instantiate(self, imports: Mapping[str, Import], world: World) -> WasmtimeInstance:
         """Return a new instance; see `hosts.engine.base.Program.instantiate`."""
+        if self._has_lost_one:
+            # Dying costs a hundred times what an ordinary call does, and what cannot be
+            # interrupted: who dies again and again does it when nobody else waits.
+            self._has_lost_one = False
+            await self._shared.fibers.turns.wait(is_woken=False)
+        if self._deletion is not None:
+            # Mapping memory waits for who unmaps much of it: the task waits, not the thread.
+            deletion, self._deletion = self._deletion, None
+            await asyncio.wrap_future(deletion)
         code = self._code
-        direct = frozenset(name for name, each in imports.items() if isinstance(each, Direct))
-        provided = frozenset([*imports, WAITING]).intersection(code.wit.imports)
-        linker = code.linker(provided, direct)
+        linker = code.linker(imports)
         system = await GuestSystem.open(code.wit, world, self._shared.files)
         if system is not None:
-            imports, world = system.imports(imports), system.world
+            imports, world = system.imports(imports), system.world()
         files = None
         if linker.needs_wasi and world.files:
             files = await self._shared.files.acquire(world.files)
-        guest = Guest(world, dict(imports))
         store = Store(ffi.pointer(code.core), world.memory_bytes_max)
+        handles = new_handles(store.context, linker, imports)
+        guest = Guest(world, dict(imports), handles, is_suspect=self._is_suspect)
         streams: tuple[Output, ...] = system.outputs if system else ()
 
+        instance: WasmtimeInstance | None = None
+
         def on_close() -> None:
+            if instance is not None:
+                self._is_suspect = guest.was_long
+                self._has_lost_one |= instance.has_died
+                self._deletion = instance.deletion or self._deletion
             if files is not None:
                 self._shared.files.release(files)
             if system is not None:
                 system.close()
+            if handles is not None:
+                handles.close()
 
         try:
             if linker.needs_wasi:
                 number = next(self._shared.numbers)
                 streams = new_streams(self._shared.directory, number, guest)
                 configure(store.context, world, streams, files)
-            instance = WasmtimeInstance(self._shared.fibers, store, guest, streams, on_close)
+            kind = MeteredInstance if code.tier == "metered" else WasmtimeInstance
+            instance = kind(
+                self._shared.fibers,
+                store,
+                guest,
+                streams,
+                on_close,
+                calls_host=linker.calls_host,
+            )
         except BaseException:
             store.close()
             for stream in streams:
@@ -106,6 +139,10 @@ class WasmtimeProgram:
             raise
         await instance.start(linker.pointer, ffi.pointer(code.component), code.export)
         return instance
+
+
+Provided: TypeAlias = frozenset[tuple[str, Provision]]
+"""What a linker is made for: the imports that the host satisfies, and how."""
 
 
 class Code:
@@ -128,22 +165,27 @@ class Code:
         self._bulk = bulk
         self.footprint_bytes = footprint_bytes
         self._functions = functions
-        self._linkers: dict[tuple[frozenset[str], frozenset[str]], Linker] = {}
+        self._linkers: dict[Provided, Linker] = {}
         self._exports: dict[tuple[str, str], Export] = {}
         # Instances hold their code, so nothing uses these any more when it is collected.
         weakref.finalize(self, _release, self._linkers, self._exports).atexit = False
 
-    def linker(self, provided: frozenset[str], direct: frozenset[str]) -> Linker:
-        """Return the linker for a set of interfaces that the host provides, some directly.
+    def linker(self, imports: Mapping[str, Import]) -> Linker:
+        """Return the linker for what the host provides, and how.
 
         Raises:
             InvalidError: an import is satisfied by nobody.
         """
-        linker = self._linkers.get((provided, direct))
+        wanted = self.wit.imports
+        provided = {name: Provision.of(each) for name, each in imports.items() if name in wanted}
+        if WAITING in wanted:
+            provided[WAITING] = Provision()
+        key = frozenset(provided.items())
+        linker = self._linkers.get(key)
         if linker is None:
             engine = ffi.pointer(self.core)
-            linker = Linker(engine, self._functions, self._bulk.type, provided, direct)
-            self._linkers[provided, direct] = linker
+            linker = Linker(engine, self._functions, self._bulk.type, provided)
+            self._linkers[key] = linker
         return linker
 
     def export(self, interface: str, function: str) -> Export:
@@ -168,7 +210,7 @@ class Code:
         component = ffi.pointer(self.component)
         parent = None if name == ROOT else _export_index(component, None, name)
         try:
-            return Export(_export_index(component, parent, function), codec)
+            return Export(_export_index(component, parent, function), codec, shape_of(codec))
         finally:
             if parent is not None:
                 ffi.export_index_delete(parent)
@@ -204,7 +246,7 @@ def _export_index(component: int, parent: int | None, name: str) -> int:
 
 
 def _release(
-    linkers: dict[tuple[frozenset[str], frozenset[str]], Linker],
+    linkers: dict[Provided, Linker],
     exports: dict[tuple[str, str], Export],
 ) -> None:
     for linker in linkers.values():

@@ -14,6 +14,7 @@ from typing import Any
 from hosts.engine.base import World
 from hosts.engine.guestsystem import SYSTEM, SYSTEM_FUNCTIONS
 from hosts.engine.hostfn import OwnFunction
+from hosts.engine.network.functions import SOCKET_FUNCTIONS, SOCKETS
 from lattice.errors import GuestTrapError
 from lattice.model.wit import interface_key
 
@@ -93,6 +94,7 @@ _INTERNAL: Mapping[str, Mapping[str, OwnFunction]] = {
         "get-insecure-seed": _random_seed,  # its name from 0.2.10 on
     },
     SYSTEM: SYSTEM_FUNCTIONS,
+    SOCKETS: SOCKET_FUNCTIONS,
 }
 """The engine's too, but not advertised by `OWN_INTERFACES`."""
 

@@ -10,20 +10,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from hosts.engine import ffi
+from hosts.engine.codec.attempt_source import Plan
 from hosts.engine.codec.checked import CheckedCodec, Lowered
 from hosts.engine.codec.compiled import (
+    compile_attempt,
     compile_lift,
     compile_lift_one,
     compile_lower,
+    generic_attempt,
     is_compilable,
 )
+from hosts.engine.codec.handles import holds_handles
 from hosts.engine.codec.spans import SCALARS
 from lattice.component.types import Function, Primitive, WitType, structure
 
 __all__ = ["Codec", "Lowered"]
+
+Bind: TypeAlias = Callable[..., Callable[[Sequence[Any]], Any]]
+"""Returns for an instance the function from arguments to the result of a call there."""
 
 LowerArgs: TypeAlias = Callable[[Sequence[Any]], tuple[bytes, Sequence[object]]]
 
@@ -41,8 +49,11 @@ class Codec:
     """
 
     __slots__ = (
+        "_bind",
+        "_make_bind",
         "arity",
         "function",
+        "has_handles",
         "has_result",
         "is_compiled",
         "lift_args",
@@ -50,6 +61,7 @@ class Codec:
         "lower_args",
         "lower_result",
         "name",
+        "records",
         "result_holds_memory",
     )  # fmt: skip
 
@@ -75,29 +87,74 @@ class Codec:
         InvalidError: the value does not fit the result type.
     """
 
-    def __init__(self, name: str, function: Function) -> None:
-        """Raises `InvalidError` when a type of the function cannot cross the C API."""
-        checked = CheckedCodec(name, function)
+    def __init__(
+        self, name: str, function: Function, *, records: bool = False, with_handles: bool = False
+    ) -> None:
+        """Make the conversions of a function type.
+
+        With `records`, lifted records are instances of their classes (`hosts.engine.codec.records`)
+        instead of mappings. With `with_handles`, handles of resources are taken, and whoever
+        converts has set `hosts.engine.codec.handles.TABLES`.
+
+        Raises:
+            InvalidError: a type of the function cannot cross the C API.
+        """
+        checked = CheckedCodec(name, function, records=records, with_handles=with_handles)
         self.name = name
         self.function = function
         self.arity = checked.arity
         self.has_result = checked.has_result
         self.result_holds_memory = not _is_scalar(function.result)
         """Whether wasmtime allocates for a result, so that somebody must free it."""
+        self.has_handles = with_handles and any(
+            map(holds_handles, [function.result, *[wit for _, wit in function.params]])
+        )
+        self.records = records
         self.lower_args, self.lift_args = checked.lower_args, checked.lift_args
         self.lower_result, self.lift_result = checked.lower_result, checked.lift_result
         self.is_compiled = False
+        self._bind: Bind | None = None
+        self._make_bind = partial(generic_attempt, self.has_result, self.result_holds_memory)
         if os.environ.get("LATTICE_ENGINE") == CHECKED:
             return
         params = [wit for _, wit in function.params]
+        result = function.result
+        compiles_result = result is not None and is_compilable([result])
         if is_compilable(params):
             self.is_compiled = True
-            self._later("lower_args", lambda: compile_lower(params, checked.lower_args))
-            self._later("lift_args", lambda: compile_lift(params, checked.lift_args))
-        result = function.result
-        if result is not None and is_compilable([result]):
-            self._later("lower_result", lambda: _compile_lower_result(result, checked))
-            self._later("lift_result", lambda: compile_lift_one(result, checked.lift_result))
+            self._later(
+                "lower_args", partial(compile_lower, params, checked.lower_args, records=records)
+            )
+            self._later(
+                "lift_args", partial(compile_lift, params, checked.lift_args, records=records)
+            )
+        if self.is_compiled or compiles_result:
+            plan = Plan(
+                params=params if self.is_compiled else None,
+                result=result if compiles_result else None,
+                has_result=self.has_result,
+                holds_memory=self.result_holds_memory,
+                records=records,
+            )
+            self._make_bind = partial(
+                compile_attempt, plan, checked.lower_args, checked.lift_result
+            )
+        if result is not None and compiles_result:
+            self._later("lower_result", lambda: _compile_lower_result(result, checked, records))
+            self._later(
+                "lift_result",
+                partial(compile_lift_one, result, checked.lift_result, records=records),
+            )
+
+    @property
+    def bind(self) -> Bind:
+        """Return what makes calls of such a function in an instance.
+
+        See `hosts.engine.codec.attempt_source.write_attempt` for what it takes.
+        """
+        if self._bind is None:
+            self._bind = self._make_bind()
+        return self._bind
 
     def write_result(self, value: Any, address: int) -> None:
         """Lower a host function's result into the slot at an address, whose old content is lost.
@@ -124,8 +181,10 @@ def _is_scalar(wit: WitType | None) -> bool:
     return wit is None or structure(wit) in _SCALARS
 
 
-def _compile_lower_result(result: WitType, checked: CheckedCodec) -> Callable[[Any], Lowered]:
-    lower = compile_lower([result], lambda values: checked.block(values[0]))
+def _compile_lower_result(
+    result: WitType, checked: CheckedCodec, records: bool
+) -> Callable[[Any], Lowered]:
+    lower = compile_lower([result], lambda values: checked.block(values[0]), records=records)
     return lambda value: Lowered(*lower((value,)))
 
 

@@ -12,10 +12,11 @@ import itertools
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from wasmtime.component import Component
 
@@ -31,11 +32,16 @@ from hosts.engine.files import FileSets, Scratch
 from hosts.engine.heap import keep_large_blocks
 from hosts.engine.hostfn import HostFunctions
 from hosts.engine.program import Code, Shared, WasmtimeProgram
+from hosts.engine.recipes import Recipe, Recipes
 from hosts.engine.tiers import HAS_BASELINE, Tier, flags, new_core
 from hosts.engine.turns import Ticker
 from lattice.errors import InvalidError
 
 logger = logging.getLogger(__name__)
+
+_Load: TypeAlias = Callable[
+    [Sequence[Part], Sequence[Link], asyncio.AbstractEventLoop], "WasmtimeProgram"
+]
 
 BASELINE_BYTES_MIN = 256 * 1024
 """Size from which baseline code is worth a second compiler: smaller ones are optimised at once."""
@@ -56,8 +62,11 @@ class WasmtimeEngine:
         *,
         has_baseline: bool = HAS_BASELINE,
         in_process_bytes_max: int = IN_PROCESS_BYTES_MAX,
+        optimises_later: bool = True,
     ) -> None:
         """Open the cache; without a baseline, who loads a large component waits for the best code.
+
+        With one, the best code follows in the background if it `optimises_later`.
 
         Compiling up to `in_process_bytes_max` in this process saves 0.2 s for each new component;
         0 keeps the process safe from faults of the compiler, which end the process it runs in.
@@ -66,6 +75,8 @@ class WasmtimeEngine:
             InvalidError: the cache directory cannot be made, or belongs to somebody else.
         """
         keep_large_blocks()
+        self._optimises_later = optimises_later
+        self._cache_dir, self._in_process_bytes_max = cache_dir, in_process_bytes_max
         self._tiers: dict[Tier, _TierOfEngine] = {
             "optimised": _TierOfEngine(cache_dir, "optimised", in_process_bytes_max)
         }
@@ -73,7 +84,7 @@ class WasmtimeEngine:
             self._tiers["baseline"] = _TierOfEngine(cache_dir, "baseline", in_process_bytes_max)
         self._scratch = Scratch(cache_dir)
         self._functions = HostFunctions()
-        self._ticker = Ticker(self._advance)
+        self._ticker = Ticker(self._advance, self._functions.runs_suspect)
         self._shared = Shared(
             functions=self._functions,
             fibers=Fibers(self._functions, self._ticker),
@@ -81,6 +92,7 @@ class WasmtimeEngine:
             directory=self._scratch.path,
             numbers=itertools.count(1),
         )
+        self._recipes = Recipes()
         self._compiling = threading.Lock()  # one at a time: compiling uses all cores already
         self._optimising = threading.Lock()  # nor do loads wait for what nobody waits for
         self._loading: dict[object, asyncio.Future[WasmtimeProgram]] = {}
@@ -90,16 +102,20 @@ class WasmtimeEngine:
         """Return the interfaces that every instance gets from the engine without a grant."""
         return standard.INTERFACES
 
-    async def load(self, parts: Sequence[Part], links: Sequence[Link]) -> WasmtimeProgram:
+    async def load(
+        self, parts: Sequence[Part], links: Sequence[Link], *, is_metered: bool = False
+    ) -> WasmtimeProgram:
         """Return the program of these parts; see `hosts.engine.base.Engine.load`.
 
         Concurrent loads of the same composition compile once. Cancelling leaves the compiler at
         work, so that the next load finds the result.
         """
-        key = (tuple((part.name, part.digest) for part in parts), tuple(links))
+        named = tuple((part.name, part.digest, len(part.body)) for part in parts)
+        key = named, tuple(links), is_metered
         loading = self._loading.get(key)
         if loading is None:
-            loading = self._loading[key] = self._start_load(tuple(parts), tuple(links))
+            load = self._load_metered if is_metered else partial(self._load, key)
+            loading = self._loading[key] = self._start_load(load, tuple(parts), tuple(links))
             loading.add_done_callback(lambda done: self._loaded(key, done))
         return await asyncio.shield(loading)
 
@@ -108,11 +124,12 @@ class WasmtimeEngine:
         for tier in self._tiers.values():
             tier.compiler.close()
         self._ticker.close()
+        self._shared.fibers.reaper.close()
         self._shared.files.close()
         self._scratch.close()
 
     def _start_load(
-        self, parts: Sequence[Part], links: Sequence[Link]
+        self, load_: _Load, parts: Sequence[Part], links: Sequence[Link]
     ) -> asyncio.Future[WasmtimeProgram]:
         """Load on a thread of its own; a daemon, since compiling cannot be interrupted."""
         loaded: Future[WasmtimeProgram] = Future()
@@ -121,7 +138,7 @@ class WasmtimeEngine:
         def load() -> None:
             try:
                 with self._compiling:
-                    loaded.set_result(self._load(parts, links, loop))
+                    loaded.set_result(load_(parts, links, loop))
             except BaseException as error:  # noqa: BLE001 (raised again by whoever waits)
                 loaded.set_exception(error)
 
@@ -129,38 +146,73 @@ class WasmtimeEngine:
         return asyncio.wrap_future(loaded)
 
     def _load(
-        self, parts: Sequence[Part], links: Sequence[Link], loop: asyncio.AbstractEventLoop
+        self,
+        key: Hashable,
+        parts: Sequence[Part],
+        links: Sequence[Link],
+        loop: asyncio.AbstractEventLoop,
     ) -> WasmtimeProgram:
-        around, joined = adapt(parts, links) if is_adapter_used() else (parts, links)
+        name = ", ".join(part.name for part in parts)
+        is_adapted = is_adapter_used()
+        if (known := self._load_known((key, is_adapted), name)) is not None:
+            return known
+        around, joined = adapt(parts, links) if is_adapted else (parts, links)
         composed = compose(around, joined, hidden=(ADAPTER,))
         bulk = wrap_if_possible(composed, standard.is_wasi)
-        name = ", ".join(part.name for part in parts)
-        code, is_best = self._compile(bulk, name)
+        recipe = Recipe.of(bulk, self._tiers["optimised"].cache.code_name(bulk.body))
+        code, is_best = self._compile(bulk, recipe, name)
+        self._recipes.keep((key, is_adapted), recipe)
         program = WasmtimeProgram(self._shared, code)
-        if not is_best:
+        if not is_best and self._optimises_later:
             exchange = partial(_hand_over, loop, weakref.ref(program))
-            self._optimise_later(exchange, bulk, name)
+            self._optimise_later(exchange, bulk, recipe, name)
         return program
 
-    def _compile(self, bulk: Bulk, name: str) -> tuple[Code, bool]:
+    def _load_metered(
+        self, parts: Sequence[Part], links: Sequence[Link], _loop: asyncio.AbstractEventLoop
+    ) -> WasmtimeProgram:
+        name = ", ".join(part.name for part in parts)
+        tier = self._tiers.get("metered")
+        if tier is None:
+            tier = _TierOfEngine(self._cache_dir, "metered", self._in_process_bytes_max)
+            self._tiers = {**self._tiers, "metered": tier}  # the ticker reads the former ones
+        around, joined = adapt(parts, links) if is_adapter_used() else (parts, links)
+        bulk = wrap_if_possible(compose(around, joined, hidden=(ADAPTER,)), standard.is_wasi)
+        recipe = Recipe.of(bulk, tier.cache.code_name(bulk.body))
+        component = tier.cache.load(bulk.body, name=name)
+        return WasmtimeProgram(self._shared, tier.code(component, recipe, self._functions))
+
+    def _load_known(self, key: Hashable, name: str) -> WasmtimeProgram | None:
+        """Return the program of a composition that was loaded before, if its code is there."""
+        recipe = self._recipes.find(key)
+        if recipe is None:
+            return None
+        tier = self._tiers["optimised"]
+        component = tier.cache.find_code(recipe.code_name, name=name)
+        if component is None:
+            return None
+        return WasmtimeProgram(self._shared, tier.code(component, recipe, self._functions))
+
+    def _compile(self, bulk: Bulk, recipe: Recipe, name: str) -> tuple[Code, bool]:
         """Return code for the component, and whether it is the best there will be."""
         optimised, baseline = self._tiers["optimised"], self._tiers.get("baseline")
         component = optimised.cache.find(bulk.body, name=name)
         if component is None and baseline is not None and len(bulk.body) > BASELINE_BYTES_MIN:
             try:
                 found = baseline.cache.load(bulk.body, name=name)
-                return baseline.code(found, bulk, self._functions), False
+                return baseline.code(found, recipe, self._functions), False
             except InvalidError as error:
                 # It lacks some instructions, and what is no component at all is refused below.
                 logger.debug("%s has no baseline code: %s", name, error)
         if component is None:
             component = optimised.cache.load(bulk.body, name=name)
-        return optimised.code(component, bulk, self._functions), True
+        return optimised.code(component, recipe, self._functions), True
 
     def _optimise_later(
         self,
         exchange: Callable[[Code], None],
         bulk: Bulk,
+        recipe: Recipe,
         name: str,
     ) -> None:
         """Compile the best code in the background, and hand it to `exchange` there."""
@@ -175,7 +227,7 @@ class WasmtimeEngine:
                 if not tier.compiler.is_closed:
                     logger.warning("%s stays at its baseline code: %s", name, error)
                 return
-            exchange(tier.code(component, bulk, self._functions))
+            exchange(tier.code(component, recipe, self._functions))
 
         threading.Thread(target=optimise, name="lattice-optimise", daemon=True).start()
 
@@ -218,9 +270,13 @@ class _TierOfEngine:
             in_process_bytes_max=in_process_bytes_max,
         )
 
-    def code(self, component: Component, bulk: Bulk, functions: HostFunctions) -> Code:
+    def code(self, component: Component, recipe: Recipe, functions: HostFunctions) -> Code:
         """Return what a program of this tier runs."""
-        footprint_bytes = PROGRAM_BYTES + CODE_FACTOR * len(bulk.body)
         return Code(
-            self.tier, self.core, component, bulk, functions, footprint_bytes=footprint_bytes
+            self.tier,
+            self.core,
+            component,
+            recipe.bulk,
+            functions,
+            footprint_bytes=PROGRAM_BYTES + CODE_FACTOR * recipe.body_bytes,
         )

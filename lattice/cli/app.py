@@ -25,6 +25,7 @@ class Verb:
     place: str
     summary: str
     group: str = ""
+    takes_rest: bool = False  # words after `--` are not the verb's, but what it passes on
 
 
 VERBS: Final = (
@@ -40,6 +41,13 @@ VERBS: Final = (
         "lattice.cli.verb_scheduler:scheduler_",
         "Run one scheduler: active or standby.",
         "Run",
+    ),
+    Verb(
+        "run",
+        "lattice.cli.verb_run:run_",
+        "Run a component on this machine, without a lattice.",
+        "Run",
+        takes_rest=True,
     ),
     Verb(
         "apply", "lattice.cli.verb_apply:apply_", "Submit the deployments of a manifest.", "Deploy"
@@ -142,6 +150,15 @@ OUTER: Final = {
     "auth": "Make keys and the permissions of a nats-server.",
 }
 """What the list of verbs says of verbs that have verbs of their own."""
+
+
+def split_rest(words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the words of the verb, and those after `--` for a verb that passes them on."""
+    takes_rest = any(verb.takes_rest and list(words[:1]) == [verb.words] for verb in VERBS)
+    if not takes_rest or "--" not in words:
+        return list(words), ()
+    end = list(words).index("--")
+    return list(words[:end]), tuple(words[end + 1 :])
 
 
 def build(words: Sequence[str] | None = ()) -> App:

@@ -20,6 +20,8 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
+from hosts.engine.heap import tuned
+
 TAIL_BYTES = 4096
 """Bytes of a child's log that are shown when it died."""
 
@@ -36,9 +38,11 @@ TAIL_LINES = 12
 
 _log = logging.getLogger(__name__)
 
-_KEPT_VARIABLES = frozenset({"LATTICE_DEBUG", "LATTICE_LOG", "LATTICE_ENGINE"})
-"""What children take over of our environment: how much they say, and how the engine converts
-values (`hosts.engine`). All other settings come as words."""
+_KEPT_VARIABLES = frozenset(
+    {"LATTICE_CONFIG_HOME", "LATTICE_DEBUG", "LATTICE_ENGINE", "LATTICE_LOG"}
+)
+"""What children take over of our environment: where the context is that they are given, how much
+they say, and how the engine converts values (`hosts.engine`). All other settings come as words."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,7 +98,7 @@ async def start_child(name: str, words: Sequence[str], log: Path) -> Child:
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
-            env=environment,
+            env=tuned(environment),
             start_new_session=True,
         )
     return Child(name=name, process=process, log=log)

@@ -17,6 +17,7 @@ from types import TracebackType
 import anyio
 from anyio.abc import TaskGroup
 
+from hosts.sharing import worker_directory, worker_name
 from lattice.bus.embedded import EmbeddedNats
 from lattice.bus.identity import load_or_create_identity
 from lattice.cli.children import Child, keep_logs_small, start_child
@@ -51,10 +52,21 @@ POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostPlan:
-    """One host to start."""
+    """One host to start, or with several workers a supervisor of as many hosts."""
 
     name: str
     labels: Mapping[str, str]
+    workers: int = 1
+
+    def directories(self, directory: Path) -> dict[str, Path]:
+        """Return where each host keeps its key, by the host's name, within a directory of all."""
+        own = directory / self.name
+        if self.workers == 1:
+            return {self.name: own}
+        return {
+            worker_name(self.name, number): worker_directory(own, number)
+            for number in range(self.workers)
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +89,7 @@ class Crew:
         lattice: str,
         directory: Path,
         hosts: Sequence[HostPlan],
+        grants: Sequence[str] = (),
         port: int | None = None,
         restarts: bool = False,
         authorized: Sequence[str] = (),
@@ -86,6 +99,7 @@ class Crew:
         self.context_before: str | None = None
         self.end_reason = ""
         self._hosts = {plan.name: plan for plan in hosts}
+        self._grants = grants
         self._ids: dict[str, str] = {}  # host name -> id
         self._port = port
         self._restarts = restarts
@@ -112,8 +126,9 @@ class Crew:
                 stop_s=NATS_STOP_S,
             )
             self._nats = await stack.enter_async_context(broker)
-            for name in self._hosts:
-                self._ids[name] = load_or_create_identity(self._host_directory(name)).id
+            for plan in self._hosts.values():
+                for name, own in plan.directories(self._hosts_directory).items():
+                    self._ids[name] = load_or_create_identity(own).id
             for key in (*self._ids.values(), *self._authorized):
                 await broker.authorize("host", key)
             self._save_context()
@@ -184,6 +199,10 @@ class Crew:
             plan = self._hosts.get(name)
             if plan is None:
                 found.append(Running(name=name, role="scheduler", pid=child.pid))
+            elif plan.workers > 1:
+                found.append(
+                    Running(name=name, role="supervisor", pid=child.pid, labels=plan.labels)
+                )
             else:
                 found.append(
                     Running(
@@ -224,8 +243,9 @@ class Crew:
         contexts.save(self.lattice, self._settings())
         contexts.select(self.lattice)
 
-    def _host_directory(self, name: str) -> Path:
-        return self.directory / "hosts" / name
+    @property
+    def _hosts_directory(self) -> Path:
+        return self.directory / "hosts"
 
     async def _start(self, name: str) -> None:
         assert self._group is not None, "children run in the crew's task group"
@@ -234,11 +254,11 @@ class Crew:
         if plan is None:
             words = ["scheduler", "--nkey", str(self._broker.seed_path("scheduler")), *common]
         else:
-            directory = self._host_directory(name)
+            directory = self._hosts_directory / name
             labels = [f"--label={key}={value}" for key, value in plan.labels.items()]
-            seed = load_or_create_identity(directory).seed_path
-            words = ["host", "--name", name, "--dir", str(directory), "--nkey", str(seed)]
-            words += [*labels, *common]
+            # The key of a host is the one in its directory: that of the context is the operator's.
+            words = ["host", "--name", name, "--dir", str(directory)]
+            words += [f"--workers={plan.workers}", *labels, *self._grants, *common]
         child = await start_child(name, words, self.directory / "logs" / f"{name}.log")
         self._children[name] = child
         self._group.start_soon(self._watch_child, child)

@@ -7,7 +7,6 @@ shows it).
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import sys
 import traceback
@@ -18,7 +17,7 @@ from typing import Any
 from cyclopts import CycloptsError
 
 from lattice.cli import exits
-from lattice.cli.app import build
+from lattice.cli.app import VERBS, build, split_rest
 from lattice.errors import LatticeError
 
 DEBUG_VARIABLE = "LATTICE_DEBUG"
@@ -26,17 +25,34 @@ DEBUG_VARIABLE = "LATTICE_DEBUG"
 
 def run_command(tokens: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    words = list(sys.argv[1:] if tokens is None else tokens)
+    _open_missing_streams()
+    words, rest = split_rest(list(sys.argv[1:] if tokens is None else tokens))
     app = build(words)
     try:
-        verb, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+        verb, bound, unparsed = app.parse_args(words, exit_on_error=False, print_error=False)
     except CycloptsError as exc:
         _say(f"error: {exc}")
         _say(f"usage: `lattice {' '.join(_verb_words(words))}--help` shows what it takes")
         return exits.USAGE
     except Exception as exc:  # noqa: BLE001 - a verb's module that cannot be loaded
         return _report(exc, as_json=False)
-    return _run(verb, partial(verb, *bound.args, **bound.kwargs), as_json=_is_json(bound))
+    passed = dict.fromkeys(unparsed, rest)  # what `split_rest` put aside, if the verb takes it
+    return _run(verb, partial(verb, *bound.args, **bound.kwargs, **passed), as_json=_is_json(bound))
+
+
+def _open_missing_streams() -> None:
+    """Put nothing where this process was started without a standard stream.
+
+    Else the next file that is opened would be taken for it, and uvloop aborts when it closes one.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, open(descriptor, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115 (stays open)
 
 
 def _run(verb: Callable[..., Any], call: Callable[[], Any], *, as_json: bool) -> int:
@@ -86,10 +102,9 @@ def _report(exc: BaseException, *, as_json: bool) -> int:
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(exc)
     if isinstance(exc, LatticeError):
-        if as_json:
-            _say(json.dumps({"err": exc.to_wire()}, default=str))
-        else:
-            _say(f"error: {exc.message}")
+        from lattice.cli.output import print_error
+
+        print_error(exc, as_json=as_json)
         return exits.status_of(exc)
     _say(f"error: internal: {type(exc).__name__}: {exc} ({DEBUG_VARIABLE}=1 shows where)")
     return exits.INTERNAL
@@ -100,9 +115,10 @@ def _is_json(bound: inspect.BoundArguments) -> bool:
 
 
 def _verb_words(words: list[str]) -> list[str]:
-    """Return the leading words that are no options, for the hint, with a space after the last."""
+    """Return the words of the verb as far as they are there, for the hint, with a space after."""
     found: list[str] = []
-    for word in words[:2]:
+    is_whole = any(verb.words == words[0] for verb in VERBS) if words else False
+    for word in words[: 1 if is_whole else 2]:
         if word.startswith("-"):
             break
         found.append(word)

@@ -28,6 +28,7 @@ LATE = 5
 NOT_FOUND = 6
 INTERNAL = 70
 INTERRUPTED = 130
+TRAPPED = 134
 PIPE_CLOSED = 141
 
 MEANINGS: Final[dict[int, str]] = {
@@ -40,6 +41,7 @@ MEANINGS: Final[dict[int, str]] = {
     NOT_FOUND: "the named thing does not exist",
     INTERNAL: "a mistake of the program itself; LATTICE_DEBUG=1 shows where",
     INTERRUPTED: "ended by Ctrl-C",
+    TRAPPED: "`lattice run`: the component trapped; the backtrace is told",
     PIPE_CLOSED: "who read the output went away",
 }
 

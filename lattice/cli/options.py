@@ -27,6 +27,9 @@ T = TypeVar("T")
 _CONNECTION = Group("Connection", sort_key=90)
 _FORM = Group("Output", sort_key=91)
 
+Output = Annotated[Literal["table", "json"], Parameter(alias="-o", group=_FORM)]
+"""Form of the answer."""
+
 
 @Parameter(name="*", group=_CONNECTION)
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,7 @@ class Options:
     context: str | None = None
     """Named settings to use in place of the current context (variable LATTICE_CONTEXT)."""
 
-    output: Annotated[Literal["table", "json"], Parameter(alias="-o", group=_FORM)] = "table"
+    output: Output = "table"
     """Form of the answer: for people, or for programs."""
 
     @property

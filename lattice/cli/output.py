@@ -9,18 +9,22 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lattice.client.deploying import Progress, Upload
-from lattice.client.views import Status
+from lattice.errors import LatticeError
 from lattice.model.ids import host_short
 from lattice.model.labels import RESERVED_PREFIX
+
+if TYPE_CHECKING:
+    from lattice.client.deploying import Progress, Upload
+    from lattice.client.views import Status
 
 _KEY = re.compile(r"\bU[A-Z2-7]{55}\b")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -34,6 +38,23 @@ def print_json(value: object) -> None:
 def print_json_line(value: object) -> None:
     """Print one value as one line of JSON at once, for a stream of them."""
     print(json.dumps(plain(value), ensure_ascii=False, default=_bytes), flush=True)
+
+
+def print_json_to_fit(value: object) -> None:
+    """Print one value as one line of JSON; indented on a terminal that it is too long for."""
+    line = json.dumps(plain(value), ensure_ascii=False, default=_bytes)
+    if sys.stdout.isatty() and len(line) > shutil.get_terminal_size().columns:
+        print_json(value)
+    else:
+        print(line)
+
+
+def print_error(error: LatticeError, *, as_json: bool) -> None:
+    """Print an error on stderr: its message, or the `err` map of the protocol."""
+    if as_json:
+        print(json.dumps({"err": error.to_wire()}, default=str), file=sys.stderr)
+    else:
+        print(f"error: {error.message}", file=sys.stderr)
 
 
 def plain(value: object) -> Any:
@@ -159,6 +180,9 @@ def progress_bars() -> Iterator[Progress | None]:
     from rich.progress import (
         Progress as Bars,
     )
+
+    from lattice.client.deploying import Upload
+    from lattice.client.views import Status
 
     columns = (
         TextColumn("{task.description}", markup=False),

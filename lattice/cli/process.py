@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,16 +20,28 @@ from lattice.cli import exits
 LOG_VARIABLE = "LATTICE_LOG"
 """Names the least level that processes log: debug, info (the default), warning or error."""
 
+NOTIFY_VARIABLE = "NOTIFY_SOCKET"
+"""Where a service manager listens for "ready" (systemd, sd_notify(3)); unset, nobody does."""
+
 STATE_VARIABLE = "XDG_STATE_HOME"
 CACHE_VARIABLE = "XDG_CACHE_HOME"
+
+FILES_MAX = 1_048_576
+"""Open files that a host asks for, where the hard limit allows more: the default of 1024 is too few
+for a connection each, and a limit in the billions makes starting a process slow on some systems."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 async def run_until_stopped(
-    work: Callable[[], Awaitable[None]], *, ends_with_parent: bool = False
+    work: Callable[[], Awaitable[None]],
+    *,
+    ends_with_parent: bool = False,
+    at_once: Callable[[], None] = lambda: None,
 ) -> bool:
     """Run `work` until it ends or is told to; return whether a signal or the parent ended it.
+
+    `at_once` is called before a second signal ends this process without further ado.
 
     With `ends_with_parent` the end of the standard input is such a word: whoever started this
     process holds the other end and never writes, so that not even its SIGKILL leaves us behind.
@@ -47,6 +60,7 @@ async def run_until_stopped(
             with anyio.open_signal_receiver(*_SIGNALS) as received:
                 async for _ in received:
                     if stopped:
+                        at_once()
                         os._exit(exits.INTERRUPTED)
                     stop(inner)
 
@@ -67,14 +81,45 @@ async def run_until_stopped(
     return stopped
 
 
-def log_to_stderr() -> None:
-    """Send the log of this process to stderr, one line each."""
+def log_to_stderr(name: str = "") -> None:
+    """Send the log of this process to stderr, one line each, with its name if others write too."""
     level = os.environ.get(LOG_VARIABLE, "info").upper()
+    said = f"{name} ".replace("%", "%%") if name else ""
     logging.basicConfig(
         stream=sys.stderr,
         level=level if level in logging.getLevelNamesMapping() else logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(name)s %(message)s",
+        format=f"%(asctime)s %(levelname)-7s {said}%(name)s %(message)s",
     )
+
+
+def allow_many_files() -> None:
+    """Raise this process's limit of open files to what the system lets it have."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError) as exc:
+        logging.getLogger(__name__).warning("the limit of open files stays at %d: %s", soft, exc)
+
+
+def tell_ready() -> None:
+    """Tell the service manager, if there is one that wants to know, that this process is ready."""
+    address = os.environ.get(NOTIFY_VARIABLE, "")
+    if not address:
+        return
+    if address.startswith("@"):  # a name without a file (Linux)
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.sendto(b"READY=1", address)
+    except OSError as exc:
+        logging.getLogger(__name__).warning("the service manager was not told: %s", exc)
 
 
 def state_directory(lattice: str) -> Path:

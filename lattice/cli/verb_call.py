@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from lattice.bus.base import PAYLOAD_BYTES_MAX
+from lattice.cli.arguments import argument
 from lattice.cli.options import DEFAULT, Options, Seconds, client_of, host_names
 from lattice.cli.output import print_json, print_table, printable, short_ids
 from lattice.client.calling import CALL_DEADLINE_S, CallResult
-from lattice.errors import InvalidError
 from lattice.wire.messages import Leg
 
 DEADLINE_S = CALL_DEADLINE_S
@@ -67,31 +62,6 @@ async def call_(
     _print_value(result.value)
     if detail:
         _print_detail(result, deployment, names)
-
-
-def argument(text: str) -> Any:
-    """Return the JSON form of one argument of the command line.
-
-    Raises:
-        InvalidError: it names a file that cannot be read, or is larger than a call may be.
-    """
-    if text.startswith("@"):
-        try:
-            with (
-                nullcontext(sys.stdin.buffer) if text == "@-" else Path(text[1:]).open("rb") as file
-            ):
-                body = file.read(PAYLOAD_BYTES_MAX + 1)
-        except OSError as exc:
-            raise InvalidError(f"cannot read the argument {text}: {exc.strerror}") from None
-        if len(body) > PAYLOAD_BYTES_MAX:
-            raise InvalidError(
-                f"the argument {text} has more than the {PAYLOAD_BYTES_MAX} bytes of one call"
-            )
-        return {"base64": base64.b64encode(body).decode()}
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _print_value(value: object) -> None:

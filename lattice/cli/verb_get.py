@@ -6,6 +6,9 @@ from lattice.cli.options import DEFAULT, Options, client_of
 from lattice.cli.output import own_labels, print_json, print_table, size_text
 from lattice.client.views import ReplicaList, reason_text
 
+MACHINE_LABEL = "lattice.machine"
+"""The label that hosts of one machine share."""
+
 
 async def hosts_(*, labels: bool = False, options: Options = DEFAULT) -> None:
     """List the hosts of the lattice.
@@ -21,7 +24,7 @@ async def hosts_(*, labels: bool = False, options: Options = DEFAULT) -> None:
         print_json({"hosts": found})
         return
     print_table(
-        ("name", "state", "replicas", "labels", "free cpu", "free memory", "seen", "id"),
+        ("name", "state", "replicas", "labels", "free cpu", "free memory", "machine", "seen", "id"),
         (
             (
                 host.name,
@@ -30,6 +33,7 @@ async def hosts_(*, labels: bool = False, options: Options = DEFAULT) -> None:
                 host.labels if labels else own_labels(host.labels),
                 _cores(host.free.get("cpu_milli")),
                 _memory(host.free.get("memory_bytes")),
+                host.labels.get(MACHINE_LABEL),
                 "-" if host.last_seen_s is None else f"{host.last_seen_s:.1f}s ago",
                 host.id,
             )
@@ -71,22 +75,26 @@ async def replicas_(deployment: str | None = None, /, *, options: Options = DEFA
 
 def print_replicas(found: ReplicaList) -> None:
     """Print replicas as a table, those without a host at its end with the reasons."""
+    # Few deployments have their fuel counted; the others get no column of zeros.
+    is_metered = any(r.fuel for r in found.replicas)
     rows: list[tuple[object, ...]] = [
-        (r.deployment, r.generation, r.host_name or r.host, r.state, r.calls, r.restarts,
-         r.reason, r.replica)
+        (r.deployment, r.generation, r.host_name or r.host, r.state, r.calls,
+         *((r.fuel,) if is_metered else ()), r.restarts, r.reason, r.replica)
         for r in found.replicas
     ]  # fmt: skip
     for left in found.unplaced:
         reasons = "; ".join(reason_text(reason) for reason in left.reasons)
         rows.append(
-            (left.deployment, left.generation, None, "unplaced", None, None, reasons,
-             f"{left.count} without a host")
+            (left.deployment, left.generation, None, "unplaced", None,
+             *((None,) if is_metered else ()), None, reasons, f"{left.count} without a host")
         )  # fmt: skip
+    fuel = ("fuel",) if is_metered else ()
     print_table(
-        ("deployment", "generation", "host", "state", "calls", "restarts", "reason", "replica"),
+        ("deployment", "generation", "host", "state", "calls", *fuel, "restarts", "reason",
+         "replica"),
         rows,
         empty="no replicas",
-    )
+    )  # fmt: skip
 
 
 def _cores(cpu_milli: object) -> str:

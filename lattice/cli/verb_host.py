@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import platform
 import re
@@ -15,32 +16,46 @@ from contextlib import (
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
-from hosts import inventory
-from hosts.agent import HostOptions, run_host
-from hosts.engine.base import Engine
+from hosts.supervision import WORKERS_MAX
 from lattice.bus.base import Connection
 from lattice.bus.connecting import connect, identity_of
 from lattice.bus.identity import Identity, load_or_create_identity
 from lattice.bus.lock import FileLock, read_note
+from lattice.cli import exits
+from lattice.cli.granting import EVERYTHING, Offer
 from lattice.cli.options import (
     DEFAULT,
-    Bytes,
-    CpuMilli,
     LabelWords,
     Options,
     label_pairs,
     settings_of,
 )
 from lattice.cli.output import print_json_line
-from lattice.cli.process import cache_directory, log_to_stderr, run_until_stopped, state_directory
+from lattice.cli.process import (
+    allow_many_files,
+    cache_directory,
+    log_to_stderr,
+    run_until_stopped,
+    state_directory,
+    tell_ready,
+)
+from lattice.cli.workers import NO_DUTY, Duty, Machine, make_identities, run_workers
 from lattice.config import Settings
 from lattice.errors import ConflictError, DeniedError
 from lattice.model.ids import HostId
+
+if TYPE_CHECKING:
+    # Loaded only where a host runs: a supervisor needs nothing of it.
+    from hosts.agent import HostOptions
+    from hosts.engine.base import Engine
+
+STDERR = 2
+"""The descriptor of the log."""
 
 
 async def host_(
@@ -48,16 +63,17 @@ async def host_(
     name: str | None = None,
     label: LabelWords | None = None,
     dir: Annotated[Path | None, Parameter(name="--dir")] = None,
-    cpu: CpuMilli | None = None,
-    memory: Bytes | None = None,
-    ends_with_parent: Annotated[bool, Parameter(show=False)] = False,
+    workers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=WORKERS_MAX))] = 1,
+    offer: Offer = EVERYTHING,
+    duty: Duty = NO_DUTY,
     options: Options = DEFAULT,
-) -> None:
+) -> int:
     """Run one host that joins a lattice.
 
     At the first start the host makes its own key in its directory, and that key is its id; the
     NATS servers must know it (`lattice auth host`). Ctrl-C or SIGTERM finishes the running calls
-    and leaves the lattice; a second one ends at once.
+    and leaves the lattice; a second one ends at once. With --workers it is several hosts, named
+    NAME-0, NAME-1 and so on, that share what the machine has; one that dies is started again.
 
     Parameters
     ----------
@@ -67,43 +83,73 @@ async def host_(
         Label such as zone=eu; may be repeated.
     dir
         Where the host keeps its key, artifacts and compiled components.
-    cpu
-        Cores that replicas may take, such as 2 or 500m; what was found by default.
-    memory
-        Memory that replicas may take, such as 512Mi; four fifths of what was found by default.
-    ends_with_parent
-        End when the standard input does.
+    workers
+        How many hosts to run as processes, since one uses one core; they divide --cpu and --memory.
+    offer
+        What replicas may take and see.
+    duty
+        Given by who started this process.
     """
-    log_to_stderr()
+    log_to_stderr(name if name and duty.black_box is not None else "")
+    if not faulthandler.is_enabled():
+        faulthandler.enable(STDERR)  # the log shows where Python was when native code aborted
+    allow_many_files()
     settings = settings_of(options)
     name = name or platform.node() or "host"
-    directory = dir or state_directory(settings.lattice) / "hosts" / _file_name(name)
-    identity = load_or_create_identity(directory)
+    machine = Machine(
+        name=name,
+        directory=dir or state_directory(settings.lattice) / "hosts" / _file_name(name),
+        labels=label_pairs(label or ()),
+        capacity=offer.capacity(),
+        workers=workers,
+        options=options,
+        grants=offer.words(),
+    )
+    if workers == 1:
+        await _run_alone(machine, settings, offer, duty)
+        return exits.DONE
+    make_identities(machine, settings)
+    with _lock(machine.directory):
+        return await run_workers(machine, ends_with_parent=duty.ends_with_parent)
+
+
+async def _run_alone(machine: Machine, settings: Settings, offer: Offer, duty: Duty) -> None:
+    from hosts.agent import HostOptions
+    from hosts.programs import PROGRAM_BYTES_MAX
+
+    identity = load_or_create_identity(machine.directory)
     settings, host_id = identified(settings, identity)
     host_options = HostOptions(
         host=HostId(host_id),
-        directory=directory,
-        name=name,
-        labels=label_pairs(label or ()),
-        capacity=inventory.capacity(cpu, memory),
+        directory=machine.directory,
+        name=machine.name,
+        labels=machine.labels,
+        capacity=machine.capacity,
         curve_key=identity.curve_public_key,
+        directories=offer.directories(),
+        program_bytes_max=min(PROGRAM_BYTES_MAX, machine.capacity.memory_bytes),
+        guard=duty.guard(),
+        after=duty.after,
     )
-    with _lock(directory), _engine() as engine:
-        work = partial(_run, settings, host_options, engine, as_json=options.is_json)
-        await run_until_stopped(work, ends_with_parent=ends_with_parent)
+    with _lock(machine.directory), _engine() as engine:
+        work = partial(_run, settings, host_options, engine, as_json=machine.options.is_json)
+        await run_until_stopped(work, ends_with_parent=duty.ends_with_parent)
 
 
 async def _run(
     settings: Settings, host_options: HostOptions, engine: Engine, *, as_json: bool
 ) -> None:
+    from hosts.agent import run_host
+
     host, name, lattice = host_options.host, host_options.name, settings.lattice
     connecting = connect(settings, name=f"host {name}")
     async with _let_in(connecting, host) as connection, anyio.create_task_group() as group:
         await group.start(partial(run_host, connection, host_options, engine))
         if as_json:
-            print_json_line({"host": host, "name": name, "lattice": lattice})
+            print_json_line({"host": host, "name": name, "lattice": lattice, "pid": os.getpid()})
         else:
             print(f"host {name} ({host}) joined lattice {lattice}", flush=True)
+        tell_ready()
 
 
 def identified(settings: Settings, identity: Identity) -> tuple[Settings, str]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from lattice.cli.files import read_component_file
 from lattice.cli.options import DEFAULT, Options
 from lattice.cli.output import print_json, printable, size_text
 from lattice.component.fingerprint import function_fingerprint
@@ -14,10 +15,6 @@ from lattice.component.schema import json_schema
 from lattice.component.signature import function_signature
 from lattice.component.types import Function, Interface
 from lattice.component.wit_text import to_wit
-from lattice.errors import InvalidError
-
-FILE_BYTES_MAX = 1024**3
-"""Bytes of a component file that is read: the same as one that is uploaded."""
 
 
 def inspect_(file: Path, /, *, fingerprints: bool = False, options: Options = DEFAULT) -> None:
@@ -34,7 +31,7 @@ def inspect_(file: Path, /, *, fingerprints: bool = False, options: Options = DE
         Show the fingerprint of each exported function's type: calls between components are
         refused when the two sides differ in it.
     """
-    body = _read(file)
+    body = read_component_file(file)
     component = read_component(body)
     digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
     if options.is_json:
@@ -57,15 +54,6 @@ def inspect_(file: Path, /, *, fingerprints: bool = False, options: Options = DE
         for name, interface in component.exports.items():
             for function, type_ in interface.functions.items():
                 print(f"// {function_fingerprint(type_)}  {name}#{function}")
-
-
-def _read(file: Path) -> bytes:
-    try:
-        if file.stat().st_size > FILE_BYTES_MAX:
-            raise InvalidError(f"{file} is larger than {size_text(FILE_BYTES_MAX)}")
-        return file.read_bytes()
-    except OSError as exc:
-        raise InvalidError(f"cannot read {file}: {exc.strerror}") from None
 
 
 def _described(interfaces: Mapping[str, Interface]) -> dict[str, dict[str, object]]:

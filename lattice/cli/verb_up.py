@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from cyclopts import Parameter, validators
 
 from lattice.cli import exits
 from lattice.cli.crew import Crew, HostPlan
+from lattice.cli.granting import GrantWords, grant_options
 from lattice.cli.options import DEFAULT, LabelWords, Options, label_pairs
 from lattice.cli.output import print_json_line, text_of
 from lattice.cli.process import log_to_stderr, run_until_stopped, state_directory
@@ -48,11 +50,34 @@ def _check_host_labels(_: object, words: Sequence[str] | None) -> None:
     split_host_labels(words or ())
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """The hosts to start."""
+
+    hosts: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=HOSTS_MAX))] = 1
+    """How many hosts to start."""
+
+    workers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=HOSTS_MAX))] = 1
+    """How many processes each of them consists of, as of `lattice host`."""
+
+    label: LabelWords | None = None
+    """Label of every host, such as zone=eu; may be repeated."""
+
+    host_label: Annotated[list[str] | None, Parameter(validator=_check_host_labels)] = None
+    """Label of one host, such as 2:zone=us; hosts count from 1; may be repeated."""
+
+    grant_directory: GrantWords | None = None
+    """Directory that manifests may name under `directories`; may be repeated."""
+
+
+ONE_HOST = Fleet()
+"""What is started unless somebody says otherwise."""
+
+
 async def up_(
     *,
-    hosts: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=HOSTS_MAX))] = 1,
-    label: LabelWords | None = None,
-    host_label: Annotated[list[str] | None, Parameter(validator=_check_host_labels)] = None,
+    fleet: Fleet = ONE_HOST,
     dir: Annotated[Path | None, Parameter(name="--dir")] = None,
     port: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=65535))] = None,
     restart: bool = False,
@@ -68,12 +93,8 @@ async def up_(
 
     Parameters
     ----------
-    hosts
-        How many hosts to start.
-    label
-        Label of every host, such as zone=eu; may be repeated.
-    host_label
-        Label of one host, such as 2:zone=us; hosts count from 1; may be repeated.
+    fleet
+        The hosts to start.
     dir
         Where everything is kept; one directory holds one lattice.
     port
@@ -88,7 +109,10 @@ async def up_(
     crew = Crew(
         lattice=lattice,
         directory=(dir or state_directory(lattice) / "up").absolute(),
-        hosts=host_plans(hosts, label or (), host_label or ()),
+        hosts=host_plans(
+            fleet.hosts, fleet.label or (), fleet.host_label or (), workers=fleet.workers
+        ),
+        grants=grant_options(fleet.grant_directory),
         port=port,
         restarts=restart,
         authorized=authorize or (),
@@ -105,7 +129,9 @@ async def up_(
     raise UnavailableError(crew.end_reason)
 
 
-def host_plans(count: int, labels: Sequence[str], host_labels: Sequence[str]) -> list[HostPlan]:
+def host_plans(
+    count: int, labels: Sequence[str], host_labels: Sequence[str], *, workers: int = 1
+) -> list[HostPlan]:
     """Return the hosts to start: labels of all, then those of each by its number.
 
     Raises:
@@ -115,7 +141,11 @@ def host_plans(count: int, labels: Sequence[str], host_labels: Sequence[str]) ->
     if beyond := sorted(number for number in single if number > count):
         raise InvalidError(f"--host-label names host {beyond[0]}, there are {count}")
     return [
-        HostPlan(name=f"host-{number}", labels={**common, **single.get(number, {})})
+        HostPlan(
+            name=f"host-{number}",
+            labels={**common, **single.get(number, {})},
+            workers=workers,
+        )
         for number in range(1, count + 1)
     ]
 

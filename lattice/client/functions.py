@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lattice.errors import InvalidError, NotFoundError
-from lattice.model.wit import ROOT, split_operation, wanted_matches
+from lattice.model.wit import interface_fits, split_operation
 
 SHOWN_MAX = 20
 """Functions that an error lists: more would hide the message itself."""
@@ -51,7 +51,7 @@ def choose(deployment: str, exposed: Mapping[str, Mapping[str, str]], wanted: st
     fitting = [
         operation
         for operation in offered
-        if operation.function == function and _interface_fits(interface, operation.interface)
+        if operation.function == function and interface_fits(interface, operation.interface)
     ]
     if len(fitting) > 1:
         raise InvalidError(
@@ -67,18 +67,6 @@ def choose(deployment: str, exposed: Mapping[str, Mapping[str, str]], wanted: st
             exposed=[str(operation) for operation in offered],
         )
     return fitting[0]
-
-
-def _interface_fits(wanted: str | None, offered: str) -> bool:
-    if wanted is None:
-        return True
-    if ROOT in (wanted, offered):
-        return wanted == offered
-    if wanted_matches(wanted, offered):
-        return True
-    # `query` or `query@0.1.0` stands for `docs:search/query@0.1.0`.
-    short = offered.rpartition("/")[2]
-    return ":" not in wanted and wanted in (short, short.partition("@")[0])
 
 
 def _near(wanted: str, offered: list[Operation]) -> str:

@@ -55,6 +55,7 @@ class ReplicaView:
     reason: str = ""  # the host's own error text
     restarts: int = 0
     calls: int = 0
+    fuel: int = 0  # that its calls used, those with `limits.fuel`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The bytes of a component binary, read with bounds (component model, `Binary.md`).
+"""The bytes of a component binary, read with bounds, and its numbers (`Binary.md`).
 
 Knows numbers, names and vectors, not what they mean. A read never passes the end of its window,
 never copies more than a name, and reports each fault as an `InvalidError` with its offset.
@@ -118,3 +118,13 @@ class ByteReader:
             raise self.fault(
                 f"expected {what} ({value:#04x}), found {found:#04x}", self.position - 1
             )
+
+
+def leb128(number: int) -> bytes:
+    """Return an unsigned number as LEB128."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lattice.component import typedefs
 from lattice.component.binary import ByteReader
-from lattice.component.scopes import FunctionItem, Scope, expect, item_at
+from lattice.component.scopes import FunctionShape, Scope, expect, item_at
 
 _LIFT = 0x00
 _LOWER = 0x01
@@ -74,7 +74,7 @@ def canonical_function(reader: ByteReader, scope: Scope) -> None:
         reader.u32()
         _options(reader)
         item = item_at(reader, scope.types, reader.u32(), "type")
-        scope.functions.append(expect(reader, item, FunctionItem, "a function type"))
+        scope.functions.append(expect(reader, item, FunctionShape, "a function type").item)
     elif opcode == _LOWER:
         reader.expect(0x00, "a function")
         reader.u32()

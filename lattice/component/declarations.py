@@ -13,6 +13,7 @@ from lattice.component.scopes import (
     SORTS,
     Body,
     FunctionItem,
+    FunctionShape,
     Instance,
     InstanceShape,
     Instantiation,
@@ -170,7 +171,7 @@ def described(reader: ByteReader, scope: Scope, name: ExternName) -> tuple[int, 
             return 0x00, Opaque("core module")
         case 0x01:
             item = item_at(reader, scope.types, reader.u32(), "type")
-            return 0x01, expect(reader, item, FunctionItem, "a function type")
+            return 0x01, expect(reader, item, FunctionShape, "a function type").item
         case 0x02:
             if reader.flag():
                 typedefs.value_type(reader, scope)
@@ -241,7 +242,7 @@ def of_sort(reader: ByteReader, sort: int, item: Item) -> Item:
         case 0x01:
             fits = isinstance(item, FunctionItem)
         case 0x03:
-            fits = isinstance(item, Typed | FunctionItem | InstanceShape | Opaque)
+            fits = isinstance(item, Typed | FunctionShape | InstanceShape | Opaque)
         case 0x04:
             fits = isinstance(item, Body | Opaque)
         case 0x05:

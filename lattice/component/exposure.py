@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from lattice.component.fingerprint import function_fingerprint, nearest
-from lattice.component.resolution import COMPOSED
+from lattice.component.programs import START, STOP, program_names
 from lattice.component.satisfying import Exports
 from lattice.component.types import Function
 from lattice.model.deployment import Deployment
@@ -14,9 +14,6 @@ from lattice.model.wit import ROOT, interface_key, wanted_matches
 
 ENTRY_INTERFACES = ("wasi:cli/run", "wasi:http/incoming-handler")
 """Exports that the host itself calls: exposed only when the manifest lists them."""
-
-START = "start"
-"""A function of a service without parameters, at its root, that the host calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +51,12 @@ def exposure(
         chosen = list(_by_default(deployment, offers, used_inside))
     else:
         chosen = list(_listed(deployment.expose, offers, faults))
-    programs = {service.name: service.name for service in deployment.services}
+    programs = program_names(deployment)
     found: dict[str, dict[str, str]] = {}
     answering: dict[str, str] = {}
     first: dict[tuple[str, str], _Offer] = {}
     for offer in chosen:
-        program = programs.get(offer.part, COMPOSED)
+        program = programs[offer.part]
         key = interface_key(offer.interface)
         names = offer.functions if offer.interface == ROOT else ("",)
         clash = next((first[key, each] for each in names if (key, each) in first), None)
@@ -87,9 +84,10 @@ def _by_default(
             continue
         functions = dict(offer.functions)
         if offer.interface == ROOT and offer.part in services:
-            start = functions.get(START)
-            if start is not None and not start.params:
-                del functions[START]
+            for name in (START, STOP):
+                hook = functions.get(name)
+                if hook is not None and not hook.params:
+                    del functions[name]
         if functions:
             yield _Offer(offer.part, offer.interface, functions)
 

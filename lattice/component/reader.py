@@ -19,6 +19,7 @@ from lattice.component.scopes import (
     Scope,
     Typed,
     Work,
+    describe,
 )
 from lattice.component.sections import PREAMBLE, exports_of, read_body
 from lattice.component.types import ComponentType, Function, Interface, WitType
@@ -138,8 +139,8 @@ def _interfaces(
                 found[name] = _interface(wanted, exports_of(reader, item), budget)
             case _ if is_import:
                 raise InvalidError(
-                    f"import {name!r} is a {getattr(item, 'sort', 'component')}: only interfaces, "
-                    "functions and types can be satisfied"
+                    f"import {name!r} is {describe(item)}: only interfaces, functions and types of "
+                    "values can be satisfied"
                 )
             case _:
                 pass

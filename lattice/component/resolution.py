@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from lattice.model.deployment import Route
 
 COMPOSED = "@composed"
-"""The program that the stateless components of a workload form together. No part has this name."""
+"""The program that the eager components of a workload form together. No part has this name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +29,9 @@ class InternalWire:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What runs in one store: all components composed, or one service."""
+    """What runs in one store: all eager components composed, a lazy one, or a service."""
 
-    name: str  # `COMPOSED`, or the name of the service
+    name: str  # `COMPOSED`, or the name of the lazy component or service
     parts: tuple[str, ...]
     wires: tuple[InternalWire, ...] = ()
 

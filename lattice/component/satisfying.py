@@ -32,7 +32,8 @@ Guests in Python and Go import all of `wasi:cli`, `wasi:filesystem` and `wasi:so
 what they see there is empty: no file, no address, no network.
 """
 
-_ADVICE = "add a part that exports it, a link or a binding"
+ADVICE = "add a part that exports it, a link or a binding"
+"""What to do about an import that nothing satisfies, for who writes a manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +118,14 @@ Exports = Mapping[str, Mapping[str, Interface]]
 
 
 def source_of(
-    wanted: Import, deployment: Deployment, exports: Exports, standard: Collection[str]
+    wanted: Import,
+    deployment: Deployment,
+    exports: Exports,
+    standard: Collection[str] = STANDARD_INTERFACES,
+    *,
+    advice: str = ADVICE,
 ) -> Source | Unsatisfied:
-    """Return what satisfies an import, or why nothing does."""
+    """Return what satisfies an import, or why nothing does, with `advice` on what to do."""
     steps: Iterator[list[Source] | Unsatisfied] = iter(
         (
             _by_wiring(wanted, deployment, exports),
@@ -138,7 +144,8 @@ def source_of(
             named = ", ".join(map(str, found))
             how = "say which one under `wiring`" if isinstance(found[0], ByPart) else "keep one"
             return Unsatisfied(f"{wanted} is satisfied by more than one: {named}; {how}")
-    return Unsatisfied(f"{wanted} is satisfied by nothing{_hint(wanted, deployment, exports)}")
+    hint = _hint(wanted, deployment, exports, advice)
+    return Unsatisfied(f"{wanted} is satisfied by nothing{hint}")
 
 
 def _by_wiring(
@@ -206,13 +213,17 @@ def is_standard(interface: str, standard: Collection[str] = STANDARD_INTERFACES)
     )
 
 
-def _hint(wanted: Import, deployment: Deployment, exports: Exports) -> str:
+def _hint(wanted: Import, deployment: Deployment, exports: Exports, advice: str) -> str:
     """Return what comes nearest to an import that nothing satisfies, and what to do."""
     if wanted.name == ROOT:
         return "; add a part that exports it at its root"
     base = wanted.interface.name.partition("@")[0]
     offered = {
-        name: f"exported by {part}" for part, names in exports.items() for name in names if name
+        name: f"exported by {part}"
+        for part, names in exports.items()
+        if part != wanted.part  # nobody satisfies an import of its own
+        for name in names
+        if name
     }
     offered |= {each.interface: f"linked to {each.to}" for each in deployment.links}
     offered |= {each.interface: "bound" for each in deployment.bindings}
@@ -220,7 +231,7 @@ def _hint(wanted: Import, deployment: Deployment, exports: Exports) -> str:
         if name.partition("@")[0] == base:
             return f"; {name} is {how}, but versions are compatible only within one track"
     near = nearest(wanted.interface.name, offered)
-    return f"{near}; {_ADVICE}"
+    return f"{near}; {advice}"
 
 
 def _key(name: str) -> str:

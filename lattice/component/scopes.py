@@ -41,10 +41,17 @@ class Typed:
 
 @dataclass(frozen=True, slots=True)
 class FunctionItem:
-    """A function or function type, with the nodes of its types."""
+    """A function, with the nodes of its types."""
 
     function: Function
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionShape:
+    """A function type, which may be exported like any type and is nothing to call then."""
+
+    item: FunctionItem
 
 
 @dataclass(slots=True)
@@ -99,7 +106,9 @@ class Opaque:
     sort: str
 
 
-Item: TypeAlias = Typed | FunctionItem | Instance | InstanceShape | Body | Instantiation | Opaque
+Item: TypeAlias = (
+    Typed | FunctionItem | FunctionShape | Instance | InstanceShape | Body | Instantiation | Opaque
+)
 
 T = TypeVar("T")
 
@@ -232,6 +241,8 @@ def describe(item: Item) -> str:
         case Typed():
             return "a value type"
         case FunctionItem():
+            return "a function"
+        case FunctionShape():
             return "a function type"
         case Instance() | Instantiation():
             return "an instance"

@@ -9,7 +9,16 @@ from collections.abc import Callable, Container
 from typing import TypeVar
 
 from lattice.component.binary import ByteReader
-from lattice.component.scopes import FunctionItem, Item, Scope, Typed, expect, item_at, typed
+from lattice.component.scopes import (
+    FunctionItem,
+    FunctionShape,
+    Item,
+    Scope,
+    Typed,
+    expect,
+    item_at,
+    typed,
+)
 from lattice.component.types import (
     BorrowType,
     EnumType,
@@ -100,7 +109,7 @@ def definition(reader: ByteReader, scope: Scope) -> Item:
     return define(reader, scope)
 
 
-def _function(reader: ByteReader, scope: Scope, *, is_async: bool) -> FunctionItem:
+def _function(reader: ByteReader, scope: Scope, *, is_async: bool) -> FunctionShape:
     params = _labelled(reader, scope, "parameter")
     result: Typed | None = None
     if reader.flag():
@@ -113,7 +122,7 @@ def _function(reader: ByteReader, scope: Scope, *, is_async: bool) -> FunctionIt
         is_async=is_async,
     )
     size = sum(part.size for _, part in params) + (result.size if result is not None else 0)
-    return FunctionItem(function, size + 1)
+    return FunctionShape(FunctionItem(function, size + 1))
 
 
 def _resource(reader: ByteReader, *, is_async: bool) -> Typed:

@@ -11,6 +11,12 @@ from collections.abc import Collection, Iterable, Mapping
 from lattice.component.exposure import exposure
 from lattice.component.fingerprint import function_fingerprint, interface_mismatch, nearest
 from lattice.component.merging import Merged, merge
+from lattice.component.programs import (
+    Satisfied,
+    program_faults,
+    program_names,
+    programs_of,
+)
 from lattice.component.reader import callable_exports
 from lattice.component.resolution import (
     COMPOSED,
@@ -49,8 +55,6 @@ __all__ = [
     "resolve",
 ]
 
-Satisfied = list[tuple[Import, Source]]
-
 
 def resolve(
     deployment: Deployment,
@@ -81,9 +85,9 @@ def resolve(
     satisfied = _satisfied(imports, deployment, exports, standard, faults)
     faults += _mismatches(satisfied, exports)
     faults += _unused(imports, satisfied, deployment)
-    programs = _programs(deployment, satisfied)
-    faults += _cycles(programs)
-    remaining = merge(satisfied, _program_names(deployment), faults)
+    programs = programs_of(deployment, satisfied)
+    faults += program_faults(deployment, types, satisfied, programs)
+    remaining = merge(satisfied, program_names(deployment), faults)
     inside = {
         (source.part, source.interface) for _, source in satisfied if isinstance(source, ByPart)
     }
@@ -160,75 +164,15 @@ def _is_of(source: Source, entry: Link | Binding) -> bool:
             return False
 
 
-def _program_names(deployment: Deployment) -> dict[str, str]:
-    """Return the program of each part."""
-    return {each.name: COMPOSED for each in deployment.components} | {
-        each.name: each.name for each in deployment.services
-    }
-
-
-def _programs(deployment: Deployment, satisfied: Satisfied) -> tuple[Program, ...]:
-    components = tuple(each.name for each in deployment.components)
-    wires = tuple(
-        InternalWire(
-            part=wanted.part,
-            interface=wanted.name,
-            to=source.part,
-            to_interface=source.interface,
-        )
-        for wanted, source in satisfied
-        if isinstance(source, ByPart) and {wanted.part, source.part} <= set(components)
-    )
-    services = tuple(Program(name=each.name, parts=(each.name,)) for each in deployment.services)
-    if not components:
-        return services
-    return (Program(name=COMPOSED, parts=components, wires=wires), *services)
-
-
-def _cycles(programs: Iterable[Program]) -> Iterable[str]:
-    """Yield a circle of components that import each other: they cannot be instantiated."""
-    for program in programs:
-        needs = {
-            part: sorted({wire.to for wire in program.wires if wire.part == part})
-            for part in program.parts
-        }
-        done: set[str] = set()
-        for part in program.parts:
-            circle = _circle(part, needs, done)
-            if circle:
-                yield (
-                    f"components import each other in a circle: {' -> '.join(circle)}; "
-                    "make one of them a service, or split it"
-                )
-
-
-def _circle(start: str, needs: Mapping[str, list[str]], done: set[str]) -> list[str]:
-    """Return the first circle that can be reached from a part, each part of it named once more."""
-    path: list[str] = []
-    stack = [(start, False)]
-    while stack:
-        part, is_left = stack.pop()
-        if is_left:
-            done.add(path.pop())
-        elif part in path:
-            done.update(path)
-            return [*path[path.index(part) :], part]
-        elif part not in done:
-            path.append(part)
-            stack.append((part, True))
-            stack += [(each, False) for each in needs.get(part, [])]
-    return []
-
-
 def _connections(remaining: Iterable[Merged], deployment: Deployment) -> Iterable[Connection]:
-    program_names = _program_names(deployment)
+    names = program_names(deployment)
     for each in remaining:
         match each.source:
             case ByPart(part, interface):
                 yield Connection(
                     program=each.program,
                     interface=each.name,
-                    to=program_names[part],
+                    to=names[part],
                     to_interface=interface,
                 )
             case ByLink(link):

@@ -11,6 +11,8 @@ from typing import Literal
 
 from lattice.model.ids import DeploymentName
 from lattice.model.labels import Labels, Selector
+from lattice.model.mounts import Mount
+from lattice.model.network import NOTHING, Network
 
 Route = Literal["auto", "local", "remote"]
 """How a call through a link may travel; `auto` is local when the callee shares the host."""
@@ -24,6 +26,7 @@ class Limits:
     deadline_s: float = 30.0
     concurrency: int = 32  # calls that run at once in one replica
     queue: int = 256  # calls that wait in one replica; one more is `overloaded`
+    fuel: int = 0  # instructions, roughly, that one call may run; 0: they are not counted
 
 
 InstanceMode = Literal["fresh", "reuse"]
@@ -44,25 +47,41 @@ class Instances:
     ready: int = 1  # instances made ahead of the next call, once there was a call
 
 
+Compose = Literal["eager", "lazy"]
+"""Whether a component is merged into the program of its workload, or is a program of its own that
+is compiled and loaded at its first call."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
     """A stateless part: what one call leaves in memory is no concern of the next."""
 
     name: str
     image: str  # `sha256:...`, or a path that `apply` uploads
+    compose: Compose = "eager"
     limits: Limits = field(default_factory=Limits)
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     config: Mapping[str, str] = field(default_factory=dict[str, str])
+    network: Network = NOTHING
+    args: tuple[str, ...] = ()  # after the part's name, which comes first
+    scratch_bytes: int = 0  # of a directory of its own, gone with the replica; 0: none
+    directories: tuple[Mount, ...] = ()
     instances: Instances = field(default_factory=Instances)
+
+
+RestartPolicy = Literal["always", "on-failure", "never"]
+"""After which ends a service begins again: every one, failures only, none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart:
-    """How a failed service comes back: after a backoff that doubles, at most `attempts` times.
+    """How a service that ended comes back: after a backoff that doubles.
 
-    The count of attempts starts again after the service ran for ten times the longest backoff.
+    After `attempts` failures in a row its replica fails, which the host then retries as a whole.
+    The count starts again after the service ran for ten times the longest backoff.
     """
 
+    policy: RestartPolicy = "on-failure"
     backoff_min_s: float = 0.1
     backoff_max_s: float = 30.0
     attempts: int = 10
@@ -70,11 +89,13 @@ class Restart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A part with a life and a state of its own: an actor, one call at a time, FIFO.
+    """A part with a life and a state of its own.
 
-    It sees `files` as read-only files under `/files/<name>`. When it exports a function `start`
-    (no parameters, at the root or in any exported interface), the replica is ready only after
-    `start` returned.
+    An actor exports functions and takes one call at a time, FIFO. When it exports a function
+    `start` (no parameters, at the root or in any exported interface), the replica is ready only
+    after `start` returned; a function `stop` of that kind is called before it ends. A process
+    exports `wasi:cli/run` and nothing else: it runs by itself, beside the calls of others.
+    It sees `files` as read-only files under `/files/<name>`.
     """
 
     name: str
@@ -83,6 +104,10 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     config: Mapping[str, str] = field(default_factory=dict[str, str])
+    network: Network = NOTHING
+    args: tuple[str, ...] = ()  # after the part's name, which comes first
+    scratch_bytes: int = 0  # of a directory of its own, gone with the replica; 0: none
+    directories: tuple[Mount, ...] = ()
     files: tuple[str, ...] = ()
 
 

@@ -18,6 +18,7 @@ from ruamel.yaml import events as yaml_events
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from lattice.errors import InvalidError
+from lattice.model.depth import is_deeper
 from lattice.model.scalar import SHOWN_LENGTH_MAX, found
 from lattice.model.schema import child
 
@@ -101,7 +102,7 @@ def _load_json(text: str, source: str) -> tuple[Document, ...] | None:
         raise InvalidError(f"{source}:{exc.lineno}:{exc.colno}: {exc.msg}") from None
     except (RecursionError, ValueError):
         return None  # The YAML reader refuses it with line and column.
-    if _is_deep(body):
+    if is_deeper(body, DEPTH_MAX):
         raise InvalidError(f"{source or 'manifest'}: nests deeper than {DEPTH_MAX} levels")
     return (Document(body=body, source=source),)
 
@@ -309,17 +310,3 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
             raise _DuplicateKeyError(key)
         result[key] = value
     return result
-
-
-def _is_deep(body: object) -> bool:
-    level = [body]
-    for _ in range(DEPTH_MAX):
-        level = [
-            entry
-            for value in level
-            if isinstance(value, dict | list)
-            for entry in (value.values() if isinstance(value, dict) else value)
-        ]
-        if not level:
-            return False
-    return True

@@ -47,6 +47,7 @@ class ReplicaReport:
     reason: str = ""  # the host's own error text when it failed, or a service of it did
     restarts: int = 0  # failures in a row, and restarts of its services since it last started
     calls: int = 0  # begun since the replica last started, from outside of it
+    fuel: int = 0  # that its calls used since then, those with `limits.fuel`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

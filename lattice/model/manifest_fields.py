@@ -22,6 +22,7 @@ from lattice.model.deployment import (
     Link,
     Placement,
     Restart,
+    RestartPolicy,
     Service,
     Wire,
 )
@@ -33,6 +34,8 @@ from lattice.model.labels import (
     key_fault,
     parse_selector,
 )
+from lattice.model.manifest_mounts import MOUNT_FIELDS
+from lattice.model.manifest_network import NETWORK
 from lattice.model.scalar import Choice, Integer, Quantity, Text
 from lattice.model.schema import Field, ListOf, MapOf, Object
 
@@ -44,6 +47,9 @@ REPLICAS_MAX = 100_000
 
 SERVICES_MAX = 16
 """Services of one workload: each lives in every replica, so a workload has a few at most."""
+
+FUEL_MAX = 1_000_000_000_000_000
+"""Fuel of one call: about a week of computing, and every JSON parser reads the number exactly."""
 
 _KIB, _GIB = 1 << 10, 1 << 30
 _RESTART, _PLACEMENT = Restart(), Placement()
@@ -156,6 +162,7 @@ _LIMITS = Object(
         Field("deadline", _duration(86_400), "time that one call may take", "deadline_s"),
         Field("concurrency", Integer(minimum=1, maximum=10_000), "calls at once in one replica"),
         Field("queue", Integer(minimum=0, maximum=100_000), "calls that wait in one replica"),
+        Field("fuel", Integer(minimum=0, maximum=FUEL_MAX), "instructions that one call may run"),
     ),
 )
 _PART_FIELDS = (
@@ -164,6 +171,8 @@ _PART_FIELDS = (
     Field("limits", _LIMITS, "what an instance may use"),
     Field("env", _ENV, "environment variables of the guest"),
     Field("config", _CONFIG, "what wasi:config tells the guest"),
+    Field("network", NETWORK, "what it may reach on the network; nothing without it"),
+    *MOUNT_FIELDS,
 )
 _INSTANCES = Object(
     make=Instances,
@@ -183,20 +192,31 @@ _INSTANCES = Object(
 _COMPONENT = Object(
     make=Component,
     blank=Component(name="", image=""),
-    fields=(*_PART_FIELDS, Field("instances", _INSTANCES, "how instances are kept")),
+    fields=(
+        *_PART_FIELDS,
+        Field(
+            "compose",
+            Choice(options=("eager", "lazy")),
+            "eager: merged into the workload's program; lazy: loaded at its first call",
+        ),
+        Field("instances", _INSTANCES, "how instances are kept"),
+    ),
 )
 
 
 def _make_restart(
+    policy: RestartPolicy = _RESTART.policy,
     backoff: tuple[float, float] = (_RESTART.backoff_min_s, _RESTART.backoff_max_s),
     attempts: int = _RESTART.attempts,
 ) -> Restart:
-    return Restart(backoff_min_s=backoff[0], backoff_max_s=backoff[1], attempts=attempts)
+    return Restart(
+        policy=policy, backoff_min_s=backoff[0], backoff_max_s=backoff[1], attempts=attempts
+    )
 
 
 def _take_restart(restart: Restart) -> Mapping[str, object]:
     backoff = (restart.backoff_min_s, restart.backoff_max_s)
-    return {"backoff": backoff, "attempts": restart.attempts}
+    return {"policy": restart.policy, "backoff": backoff, "attempts": restart.attempts}
 
 
 _RESTART_POLICY = Object(
@@ -205,6 +225,11 @@ _RESTART_POLICY = Object(
     blank=_RESTART,
     fields=(
         Field(
+            "policy",
+            Choice(options=("always", "on-failure", "never")),
+            "after which ends it is restarted",
+        ),
+        Field(
             "backoff",
             ListOf(item=_duration(3600), minimum=2, maximum=2, check=_backoff_fault),
             "[min, max] wait before a restart; it doubles from min to max",
@@ -212,7 +237,7 @@ _RESTART_POLICY = Object(
         Field(
             "max",
             Integer(minimum=0, maximum=1_000_000),
-            "restarts until it stays failed",
+            "restarts after failures in a row until the replica fails",
             "attempts",
         ),
     ),
@@ -222,7 +247,7 @@ _SERVICE = Object(
     blank=Service(name="", image=""),
     fields=(
         *_PART_FIELDS,
-        Field("restart", _RESTART_POLICY, "how it comes back after a failure"),
+        Field("restart", _RESTART_POLICY, "how it comes back when it ended"),
         Field("files", ListOf(item=_NAME), "names of `files` that it sees under /files"),
     ),
     later={"instances": "a service is one instance"},

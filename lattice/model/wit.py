@@ -79,6 +79,22 @@ def wanted_matches(wanted: str, offered: str) -> bool:
     return interface_key(wanted) == interface_key(offered)
 
 
+def interface_fits(wanted: str | None, offered: str) -> bool:
+    """Tell whether an interface means an offered one; None means any.
+
+    It may be written without its version, and without its package.
+    """
+    if wanted is None:
+        return True
+    if ROOT in (wanted, offered):
+        return wanted == offered
+    if wanted_matches(wanted, offered):
+        return True
+    # `query` or `query@0.1.0` stands for `docs:search/query@0.1.0`.
+    short = offered.rpartition("/")[2]
+    return ":" not in wanted and wanted in (short, short.partition("@")[0])
+
+
 def split_operation(text: str) -> tuple[str | None, str]:
     """Split `iface#func` or `func` into interface (None when not given) and function."""
     interface, hash_mark, function = text.rpartition("#")

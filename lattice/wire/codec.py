@@ -15,6 +15,7 @@ import msgpack
 import msgspec
 
 from lattice.errors import DecodeError, from_wire
+from lattice.model.depth import is_deeper
 
 JSON_TYPE = "application/json"
 """The value of the header `Content-Type` that asks for JSON; the answer is then JSON too."""
@@ -61,7 +62,7 @@ def decode(body: bytes, *, as_json: bool = False) -> Any:
         raise DecodeError(
             f"{len(body)} bytes are not {form}: {str(exc) or type(exc).__name__}"
         ) from None
-    if _is_deep(plain):
+    if is_deeper(plain, NESTING_MAX):
         raise DecodeError(f"message nests deeper than {NESTING_MAX} levels")
     return plain
 
@@ -102,20 +103,6 @@ def answer_of(body: bytes, *, as_json: bool = False) -> dict[str, Any]:
         shape = sorted(map(str, plain)) if isinstance(plain, dict) else type(plain).__name__
         raise DecodeError(f"answer is neither {{ok}} nor {{err}} but {shape}")
     return ok
-
-
-def _is_deep(plain: object) -> bool:
-    level = [plain]
-    for _ in range(NESTING_MAX):
-        level = [
-            child
-            for value in level
-            if isinstance(value, dict | list)
-            for child in (value.values() if isinstance(value, dict) else value)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _json_default(value: object) -> object:

@@ -7,6 +7,8 @@ to do with the block:
 - `file: PATH` writes it to a file, relative to where the session stands;
 - `background` starts its command and ends it with the page, as in a second terminal;
 - `status: N` says that its last command ends with N.
+
+A comment `needs: PROGRAM ...` at the beginning of a page names what must be on the machine for it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 _FENCE = re.compile(r"^(`{3,}|~{3,})(\w*)[^`]*$")
 _MARK = re.compile(r"^<!--\s*(not run|file|background|status)\s*:?\s*(.*?)\s*-->$")
+_NEEDS = re.compile(r"^<!-- needs: (.*) -->$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+\s+(.*)$")
 
@@ -63,6 +66,12 @@ def pages() -> tuple[Path, ...]:
 def blocks_of(path: Path) -> tuple[Block, ...]:
     """Return the fenced blocks of a page in their order."""
     return tuple(_blocks(path))
+
+
+def needs_of(path: Path) -> tuple[str, ...]:
+    """Return the programs that a page needs and the project does not bring along."""
+    found = _NEEDS.match(path.read_text(encoding="utf-8"))
+    return tuple(found[1].split()) if found else ()
 
 
 def commands_of(block: Block) -> tuple[Command, ...]:

@@ -16,8 +16,11 @@ from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
 
+import ziglang
+
 from lattice.testing import eventually
 from tests.docs.pages import ROOT, Command, is_shown
+from tests.guests.languages import building
 
 COMMAND_S = 120.0
 """Seconds for one command; the longest builds a guest in Python on a busy machine."""
@@ -35,6 +38,11 @@ class Place:
     home: Path
     checkout: Path
     environment: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def path(self) -> str:
+        """Where programs are found."""
+        return self.environment["PATH"]
 
 
 def make_place(folder: Path) -> Place:
@@ -54,8 +62,26 @@ def make_place(folder: Path) -> Place:
         "COLUMNS": "200",
         # What is compiled once stays compiled: the next run of these tests is quick.
         "XDG_CACHE_HOME": str(ROOT / ".build" / "docs" / "cache"),
+        **_settings_of_tools(),
     }
     return Place(home=home, checkout=checkout, environment=environment)
+
+
+def _settings_of_tools() -> dict[str, str]:
+    """Return where npm, Zig and Go find what they fetched and built, in spite of a new home."""
+    kept = {name: value for name, value in os.environ.items() if name.lower().startswith("npm_")}
+    kept.setdefault("npm_config_userconfig", str(Path.home() / ".npmrc"))
+    zig = os.environ.get("ZIG_GLOBAL_CACHE_DIR", str(Path.home() / ".cache" / "zig"))
+    # What Zig built counts for the place of its library only, and each run has another `.venv`.
+    library = Path(ziglang.__file__).resolve().parent / "lib"
+    return {
+        **kept,
+        "npm_config_cache": str(ROOT / ".build" / "docs" / "npm"),
+        "npm_config_update_notifier": "false",
+        "ZIG_GLOBAL_CACHE_DIR": zig,
+        "ZIG_LIB_DIR": str(library),
+        "GOCACHE": str(building.GO_CACHE),
+    }
 
 
 def _imitate_venv(venv: Path) -> None:

@@ -17,6 +17,7 @@ from tests.docs.pages import ROOT, anchors_of, blocks_of, commands_of, is_shown,
 DIGEST = "sha256:" + "0" * 64
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 FAULTS = ROOT / "docs" / "failure-modes.md"
+PITFALLS = ROOT / "docs" / "explanation" / "pitfalls-of-the-engine.md"
 
 
 def name(path: Path) -> str:
@@ -55,8 +56,9 @@ def completed(part: dict[str, object]) -> dict[str, object]:
     return whole
 
 
-def test_faults_name_tests_that_exist() -> None:
-    named = TEST.findall(FAULTS.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", [FAULTS, PITFALLS], ids=name)
+def test_faults_name_tests_that_exist(page: Path) -> None:
+    named = TEST.findall(page.read_text(encoding="utf-8"))
     assert named, "the page names tests"
     assert [each for each in named if each[1] not in functions_of(each[0])] == []
 

@@ -65,6 +65,18 @@ def waiter() -> bytes:
     return _plain("waiter")
 
 
+def keeper() -> bytes:
+    """Functions at the root that use resources of its import `test:things/things@0.1.0`.
+
+    All are `(n: u32) -> u32`. churn: makes, gets and drops n things, the sum; get-often: n gets of
+    one thing of value 1; leave: makes n things and keeps them; wait: the value of a thing that came
+    later and was waited for; merge: n + 100 by way of two things; give-back: passes a thing back;
+    find: a thing's value or 0; many: the sum of a list of things. Those that trap: use-dropped,
+    use-given, use-other (of another type), use-invented, drop-twice.
+    """
+    return _plain("keeper")
+
+
 @cache
 def values() -> bytes:
     """`test:values/echo@0.1.0`: one function for each shape of value; see `values/values.wit`."""

@@ -103,7 +103,7 @@ async def test_import_with_handles_is_refused_and_each_function_is_named(
         return None
 
     program = await engine.load([part("a", bytes(wat2wasm(RESOURCE)))], [])
-    with pytest.raises(InvalidError, match="#make: values of type own cannot cross"):
+    with pytest.raises(InvalidError, match="#make: values of type handle cannot cross"):
         await program.instantiate({"lib:things/things@0.1.0": nothing}, World())
     with pytest.raises(InvalidError, match="nobody provides make, count"):
         await program.instantiate({}, World())

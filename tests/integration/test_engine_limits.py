@@ -10,7 +10,7 @@ import pytest
 
 from hosts.engine.base import Program, World
 from hosts.engine.fiber import BACKTRACE_LINES_MAX
-from hosts.engine.instance import CORE_INSTANCES_MAX, TABLE_ELEMENTS_MAX
+from hosts.engine.store import CORE_INSTANCES_MAX, TABLE_ELEMENTS_MAX
 from hosts.engine.tiers import HAS_BASELINE, Tier
 from hosts.engine.wasmtime_engine import WasmtimeEngine
 from lattice.errors import DeadlineExceededError, GuestTrapError, InvalidError, LatticeError

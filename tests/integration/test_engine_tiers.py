@@ -14,6 +14,7 @@ from anyio import to_thread
 from hosts.engine import create_engine
 from hosts.engine.base import World
 from hosts.engine.cache import CODE_SUFFIX
+from hosts.engine.program import WasmtimeProgram
 from hosts.engine.tiers import HAS_BASELINE
 from hosts.engine.wasmtime_engine import WasmtimeEngine
 from lattice.errors import InvalidError
@@ -127,3 +128,27 @@ async def test_the_engine_of_a_host_compiles_nothing_in_its_own_process(tmp_path
     engine.close()
     with pytest.raises(InvalidError, match="the engine is closed"):
         await engine.load([part("b", components.echo())], [])
+
+
+async def test_an_engine_for_one_instance_begins_quickly_and_compiles_nothing_behind_it(
+    tmp_path: Path,
+) -> None:
+    body = components.padded(components.add())
+    engine = create_engine(tmp_path, optimises_later=False)
+    program = await engine.load([part("a", body)], [])
+    assert isinstance(program, WasmtimeProgram)
+    assert program.tier == "baseline"
+    assert "lattice-optimise" not in {thread.name for thread in threading.enumerate()}
+    engine.close()
+
+
+async def test_an_engine_that_optimises_first_leaves_the_best_code_to_the_next(
+    tmp_path: Path,
+) -> None:
+    body = components.padded(components.add())
+    for choice in ({"optimises_first": True}, {"optimises_later": False}):
+        engine = create_engine(tmp_path, **choice)
+        program = await engine.load([part("a", body)], [])
+        assert isinstance(program, WasmtimeProgram)
+        assert program.tier == "optimised"
+        engine.close()

@@ -12,6 +12,7 @@ import pytest
 from hosts.engine.base import World
 from hosts.engine.wasmtime_engine import WasmtimeEngine
 from lattice.errors import GuestTrapError, InvalidError
+from lattice.testing import eventually
 from tests.contract.engine.building import start
 from tests.guests import components
 from tests.integration.observer import SEE, observer
@@ -130,4 +131,5 @@ async def test_closed_instances_leave_no_files_open(engine: WasmtimeEngine) -> N
     before = len(os.listdir(OPEN_FILES))
     for _ in range(50):
         (await start(engine, components.talker())).close()
-    assert len(os.listdir(OPEN_FILES)) == before
+    # The thread that loaded a program may still hold it when the program is at work already.
+    await eventually(lambda: len(os.listdir(OPEN_FILES)) <= before, timeout_s=DEADLINE_S)

@@ -32,16 +32,19 @@ def build() -> bytes:
         FileNotFoundError: wasm-tools is not installed in this Python's environment.
         subprocess.CalledProcessError: a tool refuses the sources; its output was shown.
     """
+    return build_world(HERE / "adapter.c", HERE / "wit", "adapter")
+
+
+def build_world(source: Path, wit: Path, world: str) -> bytes:
+    """Return the component that a C file makes of a world; errors as `build`."""
     tool = str(Path(sysconfig.get_path("scripts")) / "wasm-tools")
     with tempfile.TemporaryDirectory() as folder:
         module, embedded, named, component = (
             str(Path(folder) / f"{step}.wasm")
             for step in ("core", "embedded", "named", "component")
         )
-        source = str(HERE / "adapter.c")
-        _run(sys.executable, "-m", "ziglang", "cc", *_COMPILE, source, "-o", module)
-        wit = str(HERE / "wit")
-        _run(tool, "component", "embed", wit, module, "--world", "adapter", "-o", embedded)
+        _run(sys.executable, "-m", "ziglang", "cc", *_COMPILE, str(source), "-o", module)
+        _run(tool, "component", "embed", str(wit), module, "--world", world, "-o", embedded)
         _run(tool, "component", "new", embedded, "-o", named)
         _run(tool, "strip", "--all", named, "-o", component)  # the docs of its WIT
         return Path(component).read_bytes()

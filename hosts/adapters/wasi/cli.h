@@ -2,7 +2,7 @@
 #ifndef CLI_H
 #define CLI_H
 
-#include "streams.h"
+#include "output.h"
 
 #define ENVIRONMENT "wasi:cli/environment@0.2.12"
 
@@ -38,6 +38,11 @@ EXPORT(ENVIRONMENT "#initial-cwd") option_t *initial_cwd(void) {
 EXPORT("wasi:cli/exit@0.2.12#exit") void cli_exit(uint32_t is_error) {
     host_exit(is_error);
     __builtin_trap(); /* the host does not come back */
+}
+
+EXPORT("wasi:cli/exit@0.2.12#exit-with-code") void cli_exit_with_code(uint32_t status) {
+    host_exit(status);
+    __builtin_trap();
 }
 
 EXPORT("wasi:cli/stdin@0.2.12#get-stdin") handle_t get_stdin(void) {

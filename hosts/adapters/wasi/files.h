@@ -3,7 +3,7 @@
 #define FILES_H
 
 #include "clocks.h"
-#include "streams.h"
+#include "output.h"
 
 #define FILES "wasi:filesystem/types@0.2.12"
 #define DESCRIPTOR FILES "#[method]descriptor."
@@ -76,10 +76,6 @@ static done_t *done_result(done_t done) {
     result = done;
     scratch_end();
     return &result;
-}
-
-static done_t *unsupported(void) {
-    return done_result((done_t){1, ERROR_UNSUPPORTED});
 }
 
 /* A handle, or the error that the host answered. */
@@ -300,8 +296,8 @@ uint32_t is_same_object(const file_t *file, const file_t *other) {
 }
 
 EXPORT(FILES "#filesystem-error-code") done_t *filesystem_error_code(const error_t *error) {
-    /* option<error-code> has the layout of `done_t`; every error of the adapter is one of files */
-    return done_result((done_t){1, error->code});
+    /* option<error-code> has the layout of `done_t` */
+    return done_result((done_t){!error->is_of_socket, error->code});
 }
 
 /* ---- directories -------------------------------------------------------------------------- */
@@ -363,39 +359,6 @@ frame_t *readlink_at(const file_t *directory, const uint8_t *path, size_t length
     host_read_link(directory->number, path, length, &result);
     scratch_end();
     return &result;
-}
-
-/* ---- what the host does not offer ---------------------------------------------------------- */
-
-EXPORT(DESCRIPTOR "set-times")
-done_t *set_times(const file_t *file, uint32_t a, uint64_t b, uint32_t c, uint32_t d, uint64_t e,
-                  uint32_t f) {
-    (void)file, (void)a, (void)b, (void)c, (void)d, (void)e, (void)f;
-    return unsupported();
-}
-
-EXPORT(DESCRIPTOR "set-times-at")
-done_t *set_times_at(const file_t *directory, uint32_t path_flags, const uint8_t *path,
-                     size_t length, uint32_t a, uint64_t b, uint32_t c, uint32_t d, uint64_t e,
-                     uint32_t f) {
-    (void)directory, (void)path_flags, (void)path, (void)length;
-    (void)a, (void)b, (void)c, (void)d, (void)e, (void)f;
-    return unsupported();
-}
-
-EXPORT(DESCRIPTOR "link-at")
-done_t *link_at(const file_t *directory, uint32_t path_flags, const uint8_t *path, size_t length,
-                const file_t *to_directory, const uint8_t *to_path, size_t to_length) {
-    (void)directory, (void)path_flags, (void)path, (void)length;
-    (void)to_directory, (void)to_path, (void)to_length;
-    return unsupported();
-}
-
-EXPORT(DESCRIPTOR "symlink-at")
-done_t *symlink_at(const file_t *directory, const uint8_t *old, size_t old_length,
-                   const uint8_t *path, size_t length) {
-    (void)directory, (void)old, (void)old_length, (void)path, (void)length;
-    return unsupported();
 }
 
 #endif

@@ -8,6 +8,7 @@
 #include "memory.h"
 
 #define SYSTEM(name) IMPORT("lattice:wasi-host/system@0.1.0", name)
+#define SOCKETS(name) IMPORT("lattice:wasi-host/sockets@0.1.0", name)
 #define WAITING(name) IMPORT("lattice:wasi-host/waiting@0.1.0", name)
 
 /* A `string` or `list<u8>`; also any other list, whose length then counts its items. */
@@ -77,6 +78,76 @@ typedef struct {
     size_t length;
 } directories_t;
 
+/* result<u64, socket-error> */
+typedef struct {
+    uint8_t is_error;
+    union {
+        uint64_t number;
+        uint8_t code;
+    } value;
+} long_number_t;
+
+/* result<option<string>, socket-error> */
+typedef struct {
+    uint8_t is_error;
+    union {
+        struct {
+            uint8_t is_some;
+            text_t frame;
+        } received;
+        uint8_t code;
+    } value;
+} received_t;
+
+/* address */
+typedef struct {
+    uint64_t high, low;
+    uint16_t port;
+    uint32_t scope;
+} address_t;
+
+/* result<address, socket-error> */
+typedef struct {
+    uint8_t is_error;
+    union {
+        address_t address;
+        uint8_t code;
+    } value;
+} address_result_t;
+
+/* result<option<tuple<string, address>>, socket-error> */
+typedef struct {
+    uint8_t is_error;
+    union {
+        struct {
+            uint8_t is_some;
+            struct {
+                text_t frame;
+                address_t sender;
+            } datagram;
+        } received;
+        uint8_t code;
+    } value;
+} datagram_result_t;
+
+/* result<option<tuple<u64, u64, bool>>, socket-error> */
+typedef struct {
+    uint8_t is_error;
+    union {
+        struct {
+            uint8_t is_some;
+            uint64_t high, low;
+            uint8_t is_ipv6;
+        } found;
+        uint8_t code;
+    } value;
+} found_t;
+
+_Static_assert(sizeof(long_number_t) == 16, "result<u64, socket-error>");
+_Static_assert(sizeof(received_t) == 16, "result<option<string>, socket-error>");
+_Static_assert(sizeof(address_result_t) == 32, "result<address, socket-error>");
+_Static_assert(sizeof(datagram_result_t) == 48, "the result of receive-datagram");
+_Static_assert(sizeof(found_t) == 40, "result<option<tuple<u64, u64, bool>>, socket-error>");
 _Static_assert(sizeof(done_t) == 2, "result<_, error-code>");
 _Static_assert(sizeof(number_t) == 8, "result<u32, error-code>");
 _Static_assert(sizeof(frame_t) == 12, "result<string, error-code>");
@@ -97,12 +168,59 @@ SYSTEM("next-entry") extern void host_next_entry(uint32_t listing, entry_t *resu
 SYSTEM("is-writable") extern uint32_t host_is_writable(uint32_t file);
 SYSTEM("close") extern void host_close(uint32_t file);
 
+SOCKETS("create")
+extern void host_socket_create(uint32_t is_ipv6, uint32_t is_udp, number_t *result);
+SOCKETS("start-bind")
+extern void host_start_bind(uint32_t socket, uint64_t high, uint64_t low, uint32_t port,
+                            uint32_t scope, done_t *result);
+SOCKETS("finish-bind") extern void host_finish_bind(uint32_t socket, done_t *result);
+SOCKETS("start-connect")
+extern void host_start_connect(uint32_t socket, uint64_t high, uint64_t low, uint32_t port,
+                               uint32_t scope, done_t *result);
+SOCKETS("finish-connect") extern void host_finish_connect(uint32_t socket, done_t *result);
+SOCKETS("start-listen") extern void host_start_listen(uint32_t socket, done_t *result);
+SOCKETS("finish-listen") extern void host_finish_listen(uint32_t socket, done_t *result);
+SOCKETS("accept") extern void host_accept(uint32_t socket, number_t *result);
+SOCKETS("address-of")
+extern void host_address(uint32_t socket, uint32_t is_remote, address_result_t *result);
+SOCKETS("is-listening") extern uint32_t host_is_listening(uint32_t socket);
+SOCKETS("get-option")
+extern void host_get_option(uint32_t socket, uint32_t name, long_number_t *result);
+SOCKETS("set-option")
+extern void host_set_option(uint32_t socket, uint32_t name, uint64_t value, done_t *result);
+SOCKETS("shutdown")
+extern void host_shutdown(uint32_t socket, uint32_t direction, done_t *result);
+SOCKETS("receive")
+extern void host_receive(uint32_t socket, uint32_t length, received_t *result);
+SOCKETS("offered") extern void host_offered(uint32_t socket, long_number_t *result);
+SOCKETS("send")
+extern void host_send(uint32_t socket, const uint8_t *bytes, size_t length, done_t *result);
+SOCKETS("associate")
+extern void host_associate(uint32_t socket, uint32_t has_remote, uint64_t high, uint64_t low,
+                           uint32_t port, uint32_t scope, done_t *result);
+SOCKETS("receive-datagram")
+extern void host_receive_datagram(uint32_t socket, datagram_result_t *result);
+SOCKETS("offered-datagrams")
+extern void host_offered_datagrams(uint32_t socket, long_number_t *result);
+SOCKETS("send-datagram")
+extern void host_send_datagram(uint32_t socket, const uint8_t *bytes, size_t length,
+                               uint32_t has_address, uint64_t high, uint64_t low, uint32_t port,
+                               uint32_t scope, done_t *result);
+SOCKETS("look-up")
+extern void host_look_up(const uint8_t *name, size_t length, number_t *result);
+SOCKETS("next-address") extern void host_next_address(uint32_t lookup, found_t *result);
+SOCKETS("is-ready") extern uint32_t host_is_ready(uint32_t interest);
+SOCKETS("close") extern void host_socket_close(uint32_t number);
+
+WAITING("wait-ready")
+extern void host_wait_ready(const uint32_t *interests, size_t count, uint64_t instant);
 WAITING("sleep-until") extern void host_sleep_until(uint64_t instant);
 WAITING("open-at")
 extern void host_open_at(uint32_t directory, const uint8_t *path, size_t length, uint32_t mode,
                          number_t *result);
 WAITING("read")
 extern void host_read(uint32_t file, uint32_t length, uint64_t offset, frame_t *result);
+WAITING("read-input") extern void host_read_input(uint32_t length, frame_t *result);
 WAITING("write")
 extern void host_write(uint32_t file, const uint8_t *bytes, size_t length, uint32_t has_offset,
                        uint64_t offset, done_t *result);
@@ -112,6 +230,13 @@ WAITING("stat") extern void host_stat(uint32_t file, status_result_t *result);
 WAITING("stat-at")
 extern void host_stat_at(uint32_t directory, const uint8_t *path, size_t length, uint32_t follow,
                          status_result_t *result);
+WAITING("set-times")
+extern void host_set_times(uint32_t file, uint32_t has_accessed, uint64_t accessed,
+                           uint32_t has_modified, uint64_t modified, done_t *result);
+WAITING("set-times-at")
+extern void host_set_times_at(uint32_t directory, const uint8_t *path, size_t length,
+                              uint32_t follow, uint32_t has_accessed, uint64_t accessed,
+                              uint32_t has_modified, uint64_t modified, done_t *result);
 WAITING("list-directory") extern void host_list_directory(uint32_t directory, number_t *result);
 WAITING("read-link")
 extern void host_read_link(uint32_t directory, const uint8_t *path, size_t length,

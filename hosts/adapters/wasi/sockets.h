@@ -1,133 +1,219 @@
-/* wasi:sockets, which nobody gets: making a socket and looking up a name answer `access-denied`.
- *
- * So no guest can hold one of these resources, and their methods cannot be called. They are here
- * because guests import them, used or not; each is a trap of the right shape.
+/* wasi:sockets: networks, addresses, and looking up names. What is granted is the host's to check,
+ * so a network is an empty token.
  */
 #ifndef SOCKETS_H
 #define SOCKETS_H
 
-#include "io.h"
+#include "output.h"
 
 #define NETWORK "wasi:sockets/network@0.2.12"
-#define TCP "wasi:sockets/tcp@0.2.12#[method]"
-#define UDP "wasi:sockets/udp@0.2.12#[method]"
-#define LOOKUP "wasi:sockets/ip-name-lookup@0.2.12#[method]"
+#define LOOKUP "wasi:sockets/ip-name-lookup@0.2.12"
 
-enum { SOCKET_ERROR_ACCESS_DENIED = 1 };
+/* error-code of wasi:sockets: the places of those that the adapter itself answers */
+enum { SOCKET_ERROR_INVALID_ARGUMENT = 3 };
+
+/* option-name of the host */
+enum {
+    KEEP_ALIVE_ENABLED, KEEP_ALIVE_IDLE_TIME, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_COUNT, HOP_LIMIT,
+    RECEIVE_BUFFER_SIZE, SEND_BUFFER_SIZE, LISTEN_BACKLOG_SIZE,
+};
+
+/* ip-address-family, and the cases of ip-address and ip-socket-address */
+enum { IPV4, IPV6 };
+
+#define IPV6_PARTS 8
+
+/* ip-socket-address */
+typedef struct {
+    uint8_t family;
+    union {
+        struct {
+            uint16_t port;
+            uint8_t address[4];
+        } ipv4;
+        struct {
+            uint16_t port;
+            uint32_t flow_info;
+            uint16_t address[IPV6_PARTS];
+            uint32_t scope_id;
+        } ipv6;
+    } value;
+} ip_socket_address_t;
+
+/* result<ip-socket-address, error-code> */
+typedef struct {
+    uint8_t is_error;
+    union {
+        ip_socket_address_t address;
+        uint8_t code;
+    } value;
+} socket_address_result_t;
+
+/* ip-address */
+typedef struct {
+    uint8_t family;
+    union {
+        uint8_t ipv4[4];
+        uint16_t ipv6[IPV6_PARTS];
+    } value;
+} ip_address_t;
+
+/* result<option<ip-address>, error-code> */
+typedef struct {
+    uint8_t is_error;
+    union {
+        struct {
+            uint8_t is_some;
+            ip_address_t address;
+        } next;
+        uint8_t code;
+    } value;
+} next_address_t;
+
+_Static_assert(sizeof(ip_socket_address_t) == 32, "ip-socket-address");
+_Static_assert(sizeof(socket_address_result_t) == 36, "result<ip-socket-address, error-code>");
+_Static_assert(sizeof(ip_address_t) == 18, "ip-address");
+_Static_assert(sizeof(next_address_t) == 22, "result<option<ip-address>, error-code>");
 
 IMPORT("[export]" NETWORK, "[resource-new]network") extern handle_t network_new(void *rep);
+IMPORT("[export]" LOOKUP, "[resource-new]resolve-address-stream")
+extern handle_t addresses_new(socket_t *rep);
 
-/* Any result<resource, error-code>. */
-static number_t *denied(void) {
-    static number_t result;
-    result = (number_t){.is_error = 1, .value.code = SOCKET_ERROR_ACCESS_DENIED};
-    scratch_end();
-    return &result;
+/* ---- addresses ---------------------------------------------------------------------------- */
+
+static void ipv4_to_bytes(uint64_t low, uint8_t bytes[4]) {
+    for (unsigned i = 0; i < 4; i++) {
+        bytes[i] = (uint8_t)(low >> (24 - 8 * i));
+    }
 }
+
+static void ipv6_to_parts(uint64_t high, uint64_t low, uint16_t parts[IPV6_PARTS]) {
+    for (unsigned i = 0; i < IPV6_PARTS; i++) {
+        parts[i] = (uint16_t)((i < 4 ? high : low) >> (48 - 16 * (i % 4)));
+    }
+}
+
+/* An ip-socket-address as the canonical ABI passes it in parameters: the family, then the port and
+ * four bytes; or the port, the flow, eight parts and the scope.
+ */
+#define ADDRESS_PARAMETERS                                                                         \
+    uint32_t family, uint32_t port, uint32_t b, uint32_t c, uint32_t d, uint32_t e, uint32_t f,    \
+        uint32_t g, uint32_t h, uint32_t i, uint32_t j, uint32_t scope
+#define ADDRESS_ARGUMENTS family, port, b, c, d, e, f, g, h, i, j, scope
+
+/* Return the host's form of an address. */
+static address_t host_address_of(ADDRESS_PARAMETERS) {
+    if (family == IPV4) {
+        return (address_t){.low = b << 24 | c << 16 | d << 8 | e, .port = (uint16_t)port};
+    }
+    return (address_t){
+        .high = (uint64_t)(c << 16 | d) << 32 | (e << 16 | f),
+        .low = (uint64_t)(g << 16 | h) << 32 | (i << 16 | j),
+        .port = (uint16_t)port,
+        .scope = scope,
+    };
+}
+
+static ip_socket_address_t guest_address_of(const address_t *address, bool is_ipv6) {
+    ip_socket_address_t result = {.family = is_ipv6 ? IPV6 : IPV4};
+    if (is_ipv6) {
+        result.value.ipv6.port = address->port;
+        result.value.ipv6.scope_id = address->scope;
+        ipv6_to_parts(address->high, address->low, result.value.ipv6.address);
+    } else {
+        result.value.ipv4.port = address->port;
+        ipv4_to_bytes(address->low, result.value.ipv4.address);
+    }
+    return result;
+}
+
+/* Return the host's form of an address that lies in memory. */
+static address_t host_address_from(const ip_socket_address_t *address) {
+    if (address->family == IPV4) {
+        const uint8_t *bytes = address->value.ipv4.address;
+        return host_address_of(IPV4, address->value.ipv4.port, bytes[0], bytes[1], bytes[2],
+                               bytes[3], 0, 0, 0, 0, 0, 0);
+    }
+    const uint16_t *parts = address->value.ipv6.address;
+    return host_address_of(IPV6, address->value.ipv6.port, 0, parts[0], parts[1], parts[2],
+                           parts[3], parts[4], parts[5], parts[6], parts[7],
+                           address->value.ipv6.scope_id);
+}
+
+/* ---- networks ----------------------------------------------------------------------------- */
 
 EXPORT("wasi:sockets/instance-network@0.2.12#instance-network") handle_t instance_network(void) {
     return network_new(NULL);
 }
 
-EXPORT("wasi:sockets/tcp-create-socket@0.2.12#create-tcp-socket")
-number_t *create_tcp_socket(uint32_t family) {
-    (void)family;
-    return denied();
+EXPORT(NETWORK "#[dtor]network") void network_drop(void *network) {
+    (void)network;
 }
 
-EXPORT("wasi:sockets/udp-create-socket@0.2.12#create-udp-socket")
-number_t *create_udp_socket(uint32_t family) {
-    (void)family;
-    return denied();
+/* ---- names -------------------------------------------------------------------------------- */
+
+/* Give a socket its address, or that of its peer. */
+static socket_address_result_t *address_result(const socket_t *socket, bool is_remote) {
+    static socket_address_result_t result;
+    address_result_t found;
+    host_address(socket->number, is_remote, &found);
+    result.is_error = found.is_error;
+    if (found.is_error) {
+        result.value.code = found.value.code;
+    } else {
+        result.value.address = guest_address_of(&found.value.address, socket->is_ipv6);
+    }
+    return &result;
 }
 
-EXPORT("wasi:sockets/ip-name-lookup@0.2.12#resolve-addresses")
+static socket_t *make_socket(uint32_t number, bool is_ipv6) {
+    socket_t *socket = cell_take();
+    socket->number = number;
+    socket->is_ipv6 = is_ipv6;
+    return socket_share(socket);
+}
+
+EXPORT(LOOKUP "#resolve-addresses")
 number_t *resolve_addresses(const void *network, const uint8_t *name, size_t length) {
-    (void)network, (void)name, (void)length;
-    return denied();
+    (void)network;
+    static number_t result;
+    host_look_up(name, length, &result);
+    if (!result.is_error) {
+        result.value.number = addresses_new(make_socket(result.value.number, false));
+    }
+    scratch_end();
+    return &result;
 }
 
-/* ---- what cannot be called ------------------------------------------------------------------ */
-
-#define DROP(name, c)                                                                              \
-    EXPORT(name) void c(void *rep) {                                                               \
-        (void)rep;                                                                                 \
+EXPORT(LOOKUP "#[method]resolve-address-stream.resolve-next-address")
+next_address_t *resolve_next_address(const socket_t *lookup) {
+    static next_address_t result;
+    found_t found;
+    host_next_address(lookup->number, &found);
+    __builtin_memset(&result, 0, sizeof(result));
+    result.is_error = found.is_error;
+    if (found.is_error) {
+        result.value.code = found.value.code;
+    } else if (found.value.found.is_some) {
+        ip_address_t *address = &result.value.next.address;
+        result.value.next.is_some = 1;
+        address->family = found.value.found.is_ipv6 ? IPV6 : IPV4;
+        if (address->family == IPV6) {
+            ipv6_to_parts(found.value.found.high, found.value.found.low, address->value.ipv6);
+        } else {
+            ipv4_to_bytes(found.value.found.low, address->value.ipv4);
+        }
     }
+    return &result;
+}
 
-#define UNREACHABLE(name, c, ...)                                                                  \
-    EXPORT(name) uint32_t c(__VA_ARGS__);                                                          \
-    uint32_t c(__VA_ARGS__) {                                                                      \
-        __builtin_trap();                                                                          \
-    }
+EXPORT(LOOKUP "#[method]resolve-address-stream.subscribe")
+handle_t addresses_subscribe(const socket_t *lookup) {
+    return make_interest(lookup->number, OF_STATE);
+}
 
-/* By what follows the resource: nothing, a word, a long word, a list, an address. */
-#define NOBODY(name, c) UNREACHABLE(name, c, uint32_t)
-#define NOBODY_WORD(name, c) UNREACHABLE(name, c, uint32_t, uint32_t)
-#define NOBODY_LONG(name, c) UNREACHABLE(name, c, uint32_t, uint64_t)
-#define NOBODY_LIST(name, c) UNREACHABLE(name, c, uint32_t, uint32_t, uint32_t)
-#define NOBODY_ADDRESS(name, c)                                                                    \
-    UNREACHABLE(name, c, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t,     \
-                uint32_t, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t)
-
-#pragma clang diagnostic push
-#pragma clang diagnostic ignored "-Wc2x-extensions" /* parameters without a name */
-
-DROP("wasi:sockets/network@0.2.12#[dtor]network", network_drop)
-DROP("wasi:sockets/tcp@0.2.12#[dtor]tcp-socket", tcp_drop)
-DROP("wasi:sockets/udp@0.2.12#[dtor]udp-socket", udp_drop)
-DROP("wasi:sockets/udp@0.2.12#[dtor]incoming-datagram-stream", incoming_drop)
-DROP("wasi:sockets/udp@0.2.12#[dtor]outgoing-datagram-stream", outgoing_drop)
-DROP("wasi:sockets/ip-name-lookup@0.2.12#[dtor]resolve-address-stream", addresses_drop)
-
-NOBODY(LOOKUP "resolve-address-stream.resolve-next-address", resolve_address_stream_resolve_next_address)
-NOBODY(LOOKUP "resolve-address-stream.subscribe", resolve_address_stream_subscribe)
-NOBODY_ADDRESS(TCP "tcp-socket.start-bind", tcp_socket_start_bind)
-NOBODY(TCP "tcp-socket.finish-bind", tcp_socket_finish_bind)
-NOBODY_ADDRESS(TCP "tcp-socket.start-connect", tcp_socket_start_connect)
-NOBODY(TCP "tcp-socket.finish-connect", tcp_socket_finish_connect)
-NOBODY(TCP "tcp-socket.start-listen", tcp_socket_start_listen)
-NOBODY(TCP "tcp-socket.finish-listen", tcp_socket_finish_listen)
-NOBODY(TCP "tcp-socket.accept", tcp_socket_accept)
-NOBODY(TCP "tcp-socket.local-address", tcp_socket_local_address)
-NOBODY(TCP "tcp-socket.remote-address", tcp_socket_remote_address)
-NOBODY(TCP "tcp-socket.is-listening", tcp_socket_is_listening)
-NOBODY(TCP "tcp-socket.address-family", tcp_socket_address_family)
-NOBODY_LONG(TCP "tcp-socket.set-listen-backlog-size", tcp_socket_set_listen_backlog_size)
-NOBODY(TCP "tcp-socket.keep-alive-enabled", tcp_socket_keep_alive_enabled)
-NOBODY_WORD(TCP "tcp-socket.set-keep-alive-enabled", tcp_socket_set_keep_alive_enabled)
-NOBODY(TCP "tcp-socket.keep-alive-idle-time", tcp_socket_keep_alive_idle_time)
-NOBODY_LONG(TCP "tcp-socket.set-keep-alive-idle-time", tcp_socket_set_keep_alive_idle_time)
-NOBODY(TCP "tcp-socket.keep-alive-interval", tcp_socket_keep_alive_interval)
-NOBODY_LONG(TCP "tcp-socket.set-keep-alive-interval", tcp_socket_set_keep_alive_interval)
-NOBODY(TCP "tcp-socket.keep-alive-count", tcp_socket_keep_alive_count)
-NOBODY_WORD(TCP "tcp-socket.set-keep-alive-count", tcp_socket_set_keep_alive_count)
-NOBODY(TCP "tcp-socket.hop-limit", tcp_socket_hop_limit)
-NOBODY_WORD(TCP "tcp-socket.set-hop-limit", tcp_socket_set_hop_limit)
-NOBODY(TCP "tcp-socket.receive-buffer-size", tcp_socket_receive_buffer_size)
-NOBODY_LONG(TCP "tcp-socket.set-receive-buffer-size", tcp_socket_set_receive_buffer_size)
-NOBODY(TCP "tcp-socket.send-buffer-size", tcp_socket_send_buffer_size)
-NOBODY_LONG(TCP "tcp-socket.set-send-buffer-size", tcp_socket_set_send_buffer_size)
-NOBODY(TCP "tcp-socket.subscribe", tcp_socket_subscribe)
-NOBODY_WORD(TCP "tcp-socket.shutdown", tcp_socket_shutdown)
-NOBODY_ADDRESS(UDP "udp-socket.start-bind", udp_socket_start_bind)
-NOBODY(UDP "udp-socket.finish-bind", udp_socket_finish_bind)
-NOBODY_ADDRESS(UDP "udp-socket.stream", udp_socket_stream)
-NOBODY(UDP "udp-socket.local-address", udp_socket_local_address)
-NOBODY(UDP "udp-socket.remote-address", udp_socket_remote_address)
-NOBODY(UDP "udp-socket.address-family", udp_socket_address_family)
-NOBODY(UDP "udp-socket.unicast-hop-limit", udp_socket_unicast_hop_limit)
-NOBODY_WORD(UDP "udp-socket.set-unicast-hop-limit", udp_socket_set_unicast_hop_limit)
-NOBODY(UDP "udp-socket.receive-buffer-size", udp_socket_receive_buffer_size)
-NOBODY_LONG(UDP "udp-socket.set-receive-buffer-size", udp_socket_set_receive_buffer_size)
-NOBODY(UDP "udp-socket.send-buffer-size", udp_socket_send_buffer_size)
-NOBODY_LONG(UDP "udp-socket.set-send-buffer-size", udp_socket_set_send_buffer_size)
-NOBODY(UDP "udp-socket.subscribe", udp_socket_subscribe)
-NOBODY_LONG(UDP "incoming-datagram-stream.receive", incoming_datagram_stream_receive)
-NOBODY(UDP "incoming-datagram-stream.subscribe", incoming_datagram_stream_subscribe)
-NOBODY(UDP "outgoing-datagram-stream.check-send", outgoing_datagram_stream_check_send)
-NOBODY_LIST(UDP "outgoing-datagram-stream.send", outgoing_datagram_stream_send)
-NOBODY(UDP "outgoing-datagram-stream.subscribe", outgoing_datagram_stream_subscribe)
-
-#pragma clang diagnostic pop
+EXPORT(LOOKUP "#[dtor]resolve-address-stream") void addresses_drop(socket_t *lookup) {
+    socket_leave(lookup);
+}
 
 #endif

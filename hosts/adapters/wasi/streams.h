@@ -1,33 +1,27 @@
-/* wasi:io: streams. They never wait but for the host: what is written is with it at once. */
+/* wasi:io: input streams, and how the operations of all streams end. Reading a file never waits but
+ * for the host; a socket has what has come, or waits where it should. The standard input always
+ * seems ready, and every reading of it waits.
+ */
 #ifndef STREAMS_H
 #define STREAMS_H
 
 #include "io.h"
-
 #define IO_STREAMS "wasi:io/streams@0.2.12"
 
-#define READ_BYTES_MAX (1024u * 1024)  /* one reading; a guest that wants more reads again */
-#define WRITE_BYTES_MAX (1024u * 1024) /* one call of the host; more becomes several */
-
-/* What a stream offers to take at once. Generous, because there are guests that write no more than
- * that and lose the rest: an interpreter whose standard output is not buffered, for one. */
-#define OFFER_BYTES (16u * 1024 * 1024)
-#define ZEROES_BYTES 4096u
+#define READ_BYTES_MAX (1024u * 1024) /* one reading; a guest that wants more reads again */
 
 typedef struct {
-    file_t *file; /* NULL: standard input, which is at its end */
+    file_t *file;     /* NULL: a socket, or the standard input */
+    socket_t *socket; /* or NULL */
     uint64_t offset;
+#ifdef HAS_HTTP
+    struct inbody *body; /* or NULL */
+#endif
 } input_t;
 
-enum { TO_STDOUT, TO_STDERR, TO_OFFSET, TO_END };
+_Static_assert(sizeof(input_t) <= CELL_BYTES, "fits a cell");
 
-typedef struct {
-    file_t *file;
-    uint64_t offset;
-    uint8_t to;
-} output_t;
-
-_Static_assert(sizeof(output_t) <= CELL_BYTES, "fits a cell");
+enum { SOCKET_ERROR_INVALID_STATE = 9 };
 
 /* result<_, stream-error> */
 typedef struct {
@@ -67,8 +61,10 @@ _Static_assert(sizeof(count_result_t) == 16, "result<u64, stream-error>");
 
 IMPORT("[export]" IO_STREAMS, "[resource-new]input-stream")
 extern handle_t input_new(input_t *rep);
-IMPORT("[export]" IO_STREAMS, "[resource-new]output-stream")
-extern handle_t output_new(output_t *rep);
+
+#ifdef HAS_HTTP
+#include "../http/inbody.h"
+#endif
 
 /* ---- input -------------------------------------------------------------------------------- */
 
@@ -79,21 +75,63 @@ static handle_t make_input(file_t *file, uint64_t offset) {
     return input_new(input);
 }
 
+static handle_t make_socket_input(socket_t *socket) {
+    input_t *input = cell_take();
+    input->socket = socket_share(socket);
+    return input_new(input);
+}
+
+/* What a failed operation on a socket means for its streams. */
+static written_t socket_failure(uint8_t code) {
+    if (code == SOCKET_ERROR_INVALID_STATE) {
+        return (written_t){.is_error = 1, .is_closed = 1};
+    }
+    return (written_t){.is_error = 1, .error = make_error(code, true)};
+}
+
+static bool read_socket(const input_t *input, uint64_t length, bool is_blocking, text_t *bytes,
+                        written_t *failure) {
+    uint32_t number = input->socket->number;
+    received_t chunk;
+    if (is_blocking) {
+        wait_for(number, OF_RECEIVING);
+    }
+    host_receive(number, length < READ_BYTES_MAX ? (uint32_t)length : READ_BYTES_MAX, &chunk);
+    if (chunk.is_error) {
+        *failure = socket_failure(chunk.value.code);
+    } else if (!chunk.value.received.is_some) {
+        *failure = (written_t){.is_error = 1, .is_closed = 1};
+    } else {
+        *bytes = frame_decode(chunk.value.received.frame);
+        return true;
+    }
+    return false;
+}
+
 /* Read into scratch. Returns false with `failure` set at the end and when reading fails. */
-static bool read_bytes(input_t *input, uint64_t length, text_t *bytes, written_t *failure) {
+static bool read_bytes(input_t *input, uint64_t length, bool is_blocking, text_t *bytes,
+                       written_t *failure) {
     *bytes = (text_t){(uint8_t *)1, 0};
     if (length == 0) {
         return true;
     }
-    if (input->file == NULL) {
-        *failure = (written_t){.is_error = 1, .is_closed = 1};
-        return false;
+#ifdef HAS_HTTP
+    if (input->body != NULL) {
+        return read_body(input->body, length, is_blocking, bytes, failure);
     }
+#endif
+    if (input->socket != NULL) {
+        return read_socket(input, length, is_blocking, bytes, failure);
+    }
+    uint32_t most = length < READ_BYTES_MAX ? (uint32_t)length : READ_BYTES_MAX;
     frame_t frame;
-    host_read(input->file->number, length < READ_BYTES_MAX ? (uint32_t)length : READ_BYTES_MAX,
-              input->offset, &frame);
+    if (input->file == NULL) {
+        host_read_input(most, &frame);
+    } else {
+        host_read(input->file->number, most, input->offset, &frame);
+    }
     if (frame.is_error) {
-        *failure = (written_t){.is_error = 1, .error = make_error(frame.value.code)};
+        *failure = (written_t){.is_error = 1, .error = make_error(frame.value.code, false)};
         return false;
     }
     *bytes = frame_decode(frame.value.text);
@@ -104,11 +142,11 @@ static bool read_bytes(input_t *input, uint64_t length, text_t *bytes, written_t
     return bytes->length > 0;
 }
 
-static bytes_result_t *read_result(input_t *input, uint64_t length) {
+static bytes_result_t *read_result(input_t *input, uint64_t length, bool is_blocking) {
     static bytes_result_t result;
     written_t failure;
     text_t bytes;
-    if (read_bytes(input, length, &bytes, &failure)) {
+    if (read_bytes(input, length, is_blocking, &bytes, &failure)) {
         result.is_error = 0;
         result.value.bytes = bytes;
     } else {
@@ -133,168 +171,51 @@ static count_result_t *count_result(bool is_done, uint64_t count, const written_
     return &result;
 }
 
-static count_result_t *skip_result(input_t *input, uint64_t length) {
+static count_result_t *skip_result(input_t *input, uint64_t length, bool is_blocking) {
     written_t failure;
     text_t bytes;
-    bool is_done = read_bytes(input, length, &bytes, &failure);
+    bool is_done = read_bytes(input, length, is_blocking, &bytes, &failure);
     return count_result(is_done, bytes.length, &failure);
 }
 
 EXPORT(IO_STREAMS "#[method]input-stream.read")
 bytes_result_t *input_read(input_t *input, uint64_t length) {
-    return read_result(input, length);
+    return read_result(input, length, false);
 }
 
 EXPORT(IO_STREAMS "#[method]input-stream.blocking-read")
 bytes_result_t *input_blocking_read(input_t *input, uint64_t length) {
-    return read_result(input, length);
+    return read_result(input, length, true);
 }
 
 EXPORT(IO_STREAMS "#[method]input-stream.skip")
 count_result_t *input_skip(input_t *input, uint64_t length) {
-    return skip_result(input, length);
+    return skip_result(input, length, false);
 }
 
 EXPORT(IO_STREAMS "#[method]input-stream.blocking-skip")
 count_result_t *input_blocking_skip(input_t *input, uint64_t length) {
-    return skip_result(input, length);
+    return skip_result(input, length, true);
 }
 
 EXPORT(IO_STREAMS "#[method]input-stream.subscribe")
 handle_t input_subscribe(const input_t *input) {
-    (void)input;
-    return make_pollable(0);
+#ifdef HAS_HTTP
+    if (input->body != NULL) {
+        return inbody_subscribe(input->body);
+    }
+#endif
+    socket_t *socket = input->socket;
+    return socket == NULL ? make_pollable(0) : make_interest(socket->number, OF_RECEIVING);
 }
 
 EXPORT(IO_STREAMS "#[dtor]input-stream") void input_drop(input_t *input) {
+#ifdef HAS_HTTP
+    inbody_leave(input->body);
+#endif
     file_leave(input->file);
+    socket_leave(input->socket);
     cell_give(input);
-}
-
-/* ---- output ------------------------------------------------------------------------------- */
-
-static handle_t make_output(uint8_t to, file_t *file, uint64_t offset) {
-    output_t *output = cell_take();
-    output->to = to;
-    output->file = file == NULL ? NULL : file_share(file);
-    output->offset = offset;
-    return output_new(output);
-}
-
-static written_t write_part(output_t *output, const uint8_t *bytes, size_t length) {
-    written_t written = {0};
-    text_t frame = frame_encode(bytes, length);
-    if (output->file == NULL) {
-        host_log_write(output->to == TO_STDERR, frame.bytes, frame.length);
-        return written;
-    }
-    done_t done;
-    host_write(output->file->number, frame.bytes, frame.length, output->to == TO_OFFSET,
-               output->offset, &done);
-    if (done.is_error) {
-        written = (written_t){.is_error = 1, .error = make_error(done.code)};
-    }
-    output->offset += length;
-    return written;
-}
-
-/* Write all of the bytes: they are with the host when this returns. */
-static written_t write_bytes(output_t *output, const uint8_t *bytes, size_t length) {
-    written_t written = {0};
-    while (length > 0 && !written.is_error) {
-        size_t part = length < WRITE_BYTES_MAX ? length : WRITE_BYTES_MAX;
-        written = write_part(output, bytes, part);
-        bytes += part;
-        length -= part;
-    }
-    return written;
-}
-
-static written_t *written_result(written_t written) {
-    static written_t result;
-    result = written;
-    scratch_end();
-    return &result;
-}
-
-static written_t write_zeroes(output_t *output, uint64_t length) {
-    static const uint8_t zeroes[ZEROES_BYTES];
-    written_t written = {0};
-    while (length > 0 && !written.is_error) {
-        size_t part = length < ZEROES_BYTES ? (size_t)length : ZEROES_BYTES;
-        written = write_bytes(output, zeroes, part);
-        length -= part;
-    }
-    return written;
-}
-
-static count_result_t *splice(output_t *output, input_t *input, uint64_t length) {
-    written_t failure;
-    text_t bytes;
-    bool is_done = read_bytes(input, length, &bytes, &failure);
-    if (is_done) {
-        failure = write_bytes(output, bytes.bytes, bytes.length);
-        is_done = !failure.is_error;
-    }
-    return count_result(is_done, bytes.length, &failure);
-}
-
-EXPORT(IO_STREAMS "#[method]output-stream.check-write")
-count_result_t *output_check_write(const output_t *output) {
-    (void)output;
-    return count_result(true, OFFER_BYTES, NULL);
-}
-
-EXPORT(IO_STREAMS "#[method]output-stream.write")
-written_t *output_write(output_t *output, const uint8_t *bytes, size_t length) {
-    return written_result(write_bytes(output, bytes, length));
-}
-
-EXPORT(IO_STREAMS "#[method]output-stream.blocking-write-and-flush")
-written_t *output_blocking_write(output_t *output, const uint8_t *bytes, size_t length) {
-    return written_result(write_bytes(output, bytes, length));
-}
-
-EXPORT(IO_STREAMS "#[method]output-stream.flush") written_t *output_flush(const output_t *output) {
-    (void)output;
-    return written_result((written_t){0});
-}
-
-EXPORT(IO_STREAMS "#[method]output-stream.blocking-flush")
-written_t *output_blocking_flush(const output_t *output) {
-    (void)output;
-    return written_result((written_t){0});
-}
-
-EXPORT(IO_STREAMS "#[method]output-stream.subscribe")
-handle_t output_subscribe(const output_t *output) {
-    (void)output;
-    return make_pollable(0);
-}
-
-EXPORT(IO_STREAMS "#[method]output-stream.write-zeroes")
-written_t *output_write_zeroes(output_t *output, uint64_t length) {
-    return written_result(write_zeroes(output, length));
-}
-
-EXPORT(IO_STREAMS "#[method]output-stream.blocking-write-zeroes-and-flush")
-written_t *output_blocking_write_zeroes(output_t *output, uint64_t length) {
-    return written_result(write_zeroes(output, length));
-}
-
-EXPORT(IO_STREAMS "#[method]output-stream.splice")
-count_result_t *output_splice(output_t *output, input_t *input, uint64_t length) {
-    return splice(output, input, length);
-}
-
-EXPORT(IO_STREAMS "#[method]output-stream.blocking-splice")
-count_result_t *output_blocking_splice(output_t *output, input_t *input, uint64_t length) {
-    return splice(output, input, length);
-}
-
-EXPORT(IO_STREAMS "#[dtor]output-stream") void output_drop(output_t *output) {
-    file_leave(output->file);
-    cell_give(output);
 }
 
 #endif

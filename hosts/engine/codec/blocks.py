@@ -6,8 +6,9 @@ Only sizes and places; `lowering_source` knows how each type is written.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from hosts.engine.codec.source import Item, Place
+from hosts.engine.codec.source import Item, Place, Source
 from hosts.engine.ffi import RECORD_ENTRY_SIZE, VAL_SIZE
 from lattice.component.types import (
     OptionType,
@@ -57,3 +58,21 @@ class Block:
         place = self.room
         self.room = place.plus(size)
         return place
+
+
+class Writer(Protocol):
+    """Who writes values of any type, as those who write some of them see it."""
+
+    source: Source
+
+    def value(self, wit: WitType, x: str, at: Place, block: Block, depth: int) -> None:
+        """Write the value of a variable to a place of a block."""
+        ...
+
+    def flush(self, block: Block, depth: int) -> None:
+        """Write what was put into a block."""
+        ...
+
+    def text(self, text: str) -> tuple[int, int]:
+        """Return size and address of a name."""
+        ...

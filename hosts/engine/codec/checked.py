@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hosts.engine import ffi
+from hosts.engine.codec.handles import holds_handles, release, undo
 from hosts.engine.layout import Keep, UnfitValueError, shown
 from hosts.engine.lifting import lifting
 from hosts.engine.lowering import lowering
@@ -21,17 +22,27 @@ from lattice.errors import InvalidError
 class CheckedCodec:
     """Converts arguments and result of one function type; see `hosts.engine.values.Codec`."""
 
-    def __init__(self, name: str, function: Function) -> None:
-        """Raises `InvalidError` when a type of the function cannot cross the C API."""
+    def __init__(
+        self, name: str, function: Function, *, records: bool = False, with_handles: bool = False
+    ) -> None:
+        """Make the conversions; see `hosts.engine.values.Codec` for the two choices.
+
+        Raises:
+            InvalidError: a type of the function cannot cross the C API.
+        """
         self.name = name
         self.arity = len(function.params)
         self.has_result = function.result is not None
         self._names = [param for param, _ in function.params]
         try:
             self._lower_params = [lowering(wit) for _, wit in function.params]
-            self._lift_params = [lifting(wit) for _, wit in function.params]
+            self._lift_params = [lifting(wit, records=records) for _, wit in function.params]
             self._lower_result = lowering(function.result) if function.result else None
-            self._lift_result = lifting(function.result) if function.result else None
+            self._lift_result = (
+                lifting(function.result, records=records) if function.result else None
+            )
+            if not with_handles:
+                _refuse_handles(function)
         except InvalidError as error:
             raise InvalidError(f"{name}: {error.message}") from None
 
@@ -54,7 +65,11 @@ class CheckedCodec:
             try:
                 parts.append(lower(value, keep))
             except UnfitValueError as fault:
+                undo(keep)
                 raise _unfit(f"an argument of {self.name} does not fit", name, fault) from None
+            except BaseException:
+                undo(keep)
+                raise
         return b"".join(parts), keep
 
     def lift_args(self, address: int) -> list[Any]:
@@ -93,8 +108,12 @@ class CheckedCodec:
         try:
             return self._lower_result(value, keep), keep
         except UnfitValueError as fault:
+            undo(keep)
             message = f"the result of {self.name} does not fit"
             raise _unfit(message, "result", fault) from None
+        except BaseException:
+            undo(keep)
+            raise
 
 
 class Lowered:
@@ -107,8 +126,18 @@ class Lowered:
         self._keep = keep
 
     def write(self, address: int) -> None:
-        """Write a copy that Rust owns into the slot at an address, whose old content is lost."""
+        """Write a copy that Rust owns into the slot at an address, whose old content is lost.
+
+        Done once.
+        """
         ffi.val_clone(ffi.address_of_bytes(self._block), address)
+        release(self._keep)
+
+
+def _refuse_handles(function: Function) -> None:
+    for wit in (*[each for _, each in function.params], function.result):
+        if holds_handles(wit):
+            raise InvalidError("values of type handle cannot cross between host and guest here")
 
 
 def _unfit(message: str, root: str, fault: UnfitValueError) -> InvalidError:

@@ -6,14 +6,20 @@ value after all (a mapping that is no dict, `[case]` without payload) or says wh
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hosts.engine import ffi
+from hosts.engine.codec import spans
+from hosts.engine.codec.attempt_source import Plan, write_attempt
 from hosts.engine.codec.entry_source import write_entry
+from hosts.engine.codec.handles import TABLES, release, undo
 from hosts.engine.codec.lifting_source import write_lift, write_lift_one
 from hosts.engine.codec.lowering_source import write_lower
 from hosts.engine.codec.source import Source
+from hosts.engine.layout import UnfitValueError
 from lattice.component.types import (
     Function,
     ListType,
@@ -27,7 +33,7 @@ from lattice.component.types import (
     structure,
 )
 
-MISFITS = (ValueError, TypeError, KeyError, OverflowError, struct.error)
+MISFITS = (ValueError, TypeError, KeyError, OverflowError, struct.error, UnfitValueError)
 """What compiled code raises on a value that it does not take."""
 
 PARTS_MAX = 2_000
@@ -72,33 +78,98 @@ def _inner(wit: WitType) -> list[WitType] | None:
             return []
 
 
-def compile_lower(types: Sequence[WitType], instead: Callable[..., Any]) -> Callable[..., Any]:
+def compile_lower(
+    types: Sequence[WitType], instead: Callable[..., Any], *, records: bool = False
+) -> Callable[..., Any]:
     """Return the function from values to their block and what must be kept with it."""
     source = _source(instead)
-    write_lower(types, source, "lower", "INSTEAD")
+    write_lower(types, source, "lower", "INSTEAD", records)
     return source.function("lower")
 
 
-def compile_lift(types: Sequence[WitType], instead: Callable[..., Any]) -> Callable[..., Any]:
+def compile_lift(
+    types: Sequence[WitType], instead: Callable[..., Any], *, records: bool
+) -> Callable[..., Any]:
     """Return the function from an address to the list of values there."""
     source = _source(instead)
-    write_lift(types, source, "lift", "INSTEAD")
+    write_lift(types, source, "lift", "INSTEAD", records)
     return source.function("lift")
 
 
-def compile_lift_one(wit: WitType, instead: Callable[..., Any]) -> Callable[..., Any]:
+def compile_lift_one(
+    wit: WitType, instead: Callable[..., Any], *, records: bool
+) -> Callable[..., Any]:
     """Return the function from an address to the value there."""
     source = _source(instead)
-    write_lift_one(wit, source, "lift", "INSTEAD")
+    write_lift_one(wit, source, "lift", "INSTEAD", records)
     return source.function("lift")
 
 
-def compile_entry(function: Function, names: Mapping[str, Any]) -> Callable[..., int | None]:
+def compile_entry(
+    function: Function, names: Mapping[str, Any], *, records: bool = False
+) -> Callable[..., int | None]:
     """Return what runs when a guest calls; see `entry_source.write_entry` for the names."""
-    source = Source({"MISFITS": MISFITS, "encode": str.encode, **names})
-    write_entry([wit for _, wit in function.params], function.result, source)
+    source = Source({**_NAMES, **names})
+    result = function.result
+    write_entry(
+        [wit for _, wit in function.params],
+        result,
+        source,
+        lowers_result=result is not None and is_compilable([result]),
+        records=records,
+    )
     return source.function("enter")
 
 
+@functools.cache
+def generic_attempt(has_result: bool, holds_memory: bool) -> Callable[..., Any]:
+    """Return what binds calls to an instance, with all conversions done by the codec."""
+    return compile_attempt(
+        Plan(
+            params=None,
+            result=None,
+            has_result=has_result,
+            holds_memory=holds_memory,
+            records=False,
+        ),
+        None,
+        None,
+    )
+
+
+def compile_attempt(
+    plan: Plan, lower: Callable[..., Any] | None, lift: Callable[..., Any] | None
+) -> Callable[..., Any]:
+    """Return what binds calls of a function to an instance; see `attempt_source.write_attempt`.
+
+    `lower` and `lift` convert what compiled code does not take.
+    """
+    source = Source({**_NAMES, "LOWER": lower, "LIFT": lift})
+    write_attempt(plan, source)
+    return source.function("bind")
+
+
+_NAMES: Mapping[str, Any] = {
+    "MISFITS": MISFITS,
+    "TABLES": TABLES,
+    "TEXT": spans.TEXT,
+    "begin": ffi.func_call_async,
+    "byte_vec_new": ffi.byte_vec_new,
+    "count": ffi.count,
+    "delete": ffi.call_future_delete_held,
+    "encode": str.encode,
+    "lift_handle": TABLES.lift,
+    "lower_handle": TABLES.lower,
+    "new": object.__new__,
+    "passed": ffi.passed,
+    "poll": ffi.call_future_poll_held,
+    "release": release,
+    "undo": undo,
+    "val_clone": ffi.val_clone_held,
+    "val_delete": ffi.val_delete_held,
+}
+"""What generated code calls."""
+
+
 def _source(instead: Callable[..., Any]) -> Source:
-    return Source({"INSTEAD": instead, "MISFITS": MISFITS, "encode": str.encode})
+    return Source({**_NAMES, "INSTEAD": instead})

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from struct import Struct
 
 from hosts.engine.codec import spans
+from hosts.engine.codec.records import field_name, record_class
 from hosts.engine.codec.source import Source
 from hosts.engine.ffi import VAL_SIZE
 from hosts.engine.frames import FRAME
@@ -21,17 +22,20 @@ from hosts.engine.layout import (
     MAP,
     OPTION,
     RECORD,
+    RESOURCE,
     RESULT,
     STRING,
     TUPLE,
     VARIANT,
 )
 from lattice.component.types import (
+    BorrowType,
     EnumType,
     FlagsType,
     ListType,
     MapType,
     OptionType,
+    OwnType,
     Primitive,
     RecordType,
     ResultType,
@@ -42,33 +46,51 @@ from lattice.component.types import (
 )
 
 
-def write_lift(types: Sequence[WitType], source: Source, name: str, instead: str) -> None:
+def write_lift(
+    types: Sequence[WitType], source: Source, name: str, instead: str, records: bool
+) -> None:
     """Write `name(address)`, which returns a list of the values that lie at an address.
 
     When they are not what the types say, it returns what the function called `instead` returns.
+    With `records`, records become instances of their classes, here and below.
     """
     source.line(0, f"def {name}(address):")
     source.line(1, "try:")
-    writer = _Lifting(source)
-    values = writer.block(types, "address", 2)
+    values = _Lifting(source, records).block(types, "address", 2)
     source.line(2, f"return [{', '.join(values)}]")
     source.line(1, "except MISFITS:")
     source.line(2, f"return {instead}(address)")
 
 
-def write_lift_one(wit: WitType, source: Source, name: str, instead: str) -> None:
+def write_lift_one(wit: WitType, source: Source, name: str, instead: str, records: bool) -> None:
     """Write the same for one value, which is returned itself."""
     source.line(0, f"def {name}(address):")
     source.line(1, "try:")
-    (value,) = _Lifting(source).block([wit], "address", 2)
+    (value,) = _Lifting(source, records).block([wit], "address", 2)
     source.line(2, f"return {value}")
     source.line(1, "except MISFITS:")
     source.line(2, f"return {instead}(address)")
 
 
-def write_values(types: Sequence[WitType], source: Source, address: str, depth: int) -> list[str]:
+def write_values(
+    types: Sequence[WitType], source: Source, address: str, depth: int, records: bool
+) -> list[str]:
     """Write the reading of the values at an address; returns an expression for each."""
-    return _Lifting(source).block(types, address, depth)
+    return _Lifting(source, records).block(types, address, depth)
+
+
+def write_numbers(types: Sequence[WitType], source: Source, address: str, depth: int) -> list[str]:
+    """Write the reading of numbers and bools at an address, whose kinds somebody has compared."""
+    if not types:
+        return []
+    form = "<"
+    for wit in types:
+        _, after = _shape(wit)
+        form += f"8x{after}{VAL_SIZE - 8 - Struct(after).size}x"
+    names = [source.name("a") for _ in types]
+    unpack = source.method(form, "unpack_from")
+    source.line(depth, f"{', '.join(names)}, = {unpack}(MEMORY, {address})")
+    return names
 
 
 _SHAPES: Mapping[type, tuple[int, str]] = {
@@ -81,6 +103,8 @@ _SHAPES: Mapping[type, tuple[int, str]] = {
     EnumType: (ENUM, "QQ"),
     FlagsType: (FLAGS, "QQ"),
     MapType: (MAP, "QQ"),
+    OwnType: (RESOURCE, "Q"),
+    BorrowType: (RESOURCE, "Q"),
 }
 _PRIMITIVES: Mapping[str, tuple[int, str]] = {
     **spans.SCALARS,
@@ -100,8 +124,9 @@ def _shape(wit: WitType) -> tuple[int, str]:
 
 
 class _Lifting:
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, records: bool) -> None:
         self._source = source
+        self._records = records
 
     def block(
         self, types: Sequence[WitType], address: str, depth: int, named: bool = False
@@ -151,29 +176,52 @@ class _Lifting:
             case ListType(element, _):
                 return self._list(element, variables[0], variables[1], depth)
             case RecordType(fields):
-                types = [field for _, field in fields]
-                values = self.block(types, variables[1], depth, named=True)
-                pairs = zip(fields, values, strict=True)
-                return "{" + ", ".join(f"{name!r}: {value}" for (name, _), value in pairs) + "}"
+                return self._record(wit, fields, variables[1], depth)
             case TupleType(items):
                 return f"[{', '.join(self.block(items, variables[1], depth))}]"
             case OptionType(element):
                 return self._option(element, variables[0], depth)
             case VariantType(cases):
-                case = self._source.name("g")
-                self._source.line(depth, f"{case} = {_text(variables[0], variables[1])}")
-                return self._case(cases, case, variables[2], depth)
+                return self._case(cases, _text(*variables[:2]), variables[2], depth)
             case ResultType(ok, err):
-                case = self._source.name("g")
-                self._source.line(depth, f"{case} = 'ok' if {variables[0]} else 'err'")
+                case = f"'ok' if {variables[0]} else 'err'"
                 return self._case((("ok", ok), ("err", err)), case, variables[1], depth)
             case FlagsType():
                 lift = self._source.constant(spans.lift_flags)
                 return f"{lift}({variables[0]}, {variables[1]})"
             case MapType(key, value):
                 return self._map(key, value, variables[0], variables[1], depth)
+            case OwnType() | BorrowType() as handle:
+                return self._handle(handle, variables[0], depth)
             case other:
                 raise AssertionError(f"the checking codec refuses {other}")
+
+    def _record(
+        self, wit: WitType, fields: Sequence[tuple[str, WitType]], entries: str, depth: int
+    ) -> str:
+        names = [name for name, _ in fields]
+        values = self.block([field for _, field in fields], entries, depth, named=True)
+        if self._records:
+            return self._instance(wit, names, values, depth)
+        pairs = zip(names, values, strict=True)
+        return "{" + ", ".join(f"{name!r}: {value}" for name, value in pairs) + "}"
+
+    def _instance(
+        self, wit: WitType, names: Sequence[str], values: Sequence[str], depth: int
+    ) -> str:
+        """Write the making of a record's instance, without its slower constructor."""
+        made, instance = record_class(wit), self._source.name("r")
+        self._source.line(depth, f"{instance} = new({self._source.constant(made)})")
+        for name, value in zip(names, values, strict=True):
+            put = self._source.constant(getattr(made, field_name(name)).__set__)
+            self._source.line(depth, f"{put}({instance}, {value})")
+        return instance
+
+    def _handle(self, wit: OwnType | BorrowType, address: str, depth: int) -> str:
+        value = self._source.name("r")
+        # At once, while the other values are still only addresses and numbers.
+        self._source.line(depth, f"{value} = lift_handle({self._source.constant(wit)}, {address})")
+        return value
 
     def _option(self, element: WitType, payload: str, depth: int) -> str:
         value = self._source.name("r")
@@ -185,9 +233,10 @@ class _Lifting:
         return value
 
     def _case(
-        self, cases: Sequence[tuple[str, WitType | None]], case: str, payload: str, depth: int
+        self, cases: Sequence[tuple[str, WitType | None]], expression: str, payload: str, depth: int
     ) -> str:
-        value = self._source.name("r")
+        case, value = self._source.name("g"), self._source.name("r")
+        self._source.line(depth, f"{case} = {expression}")
         self._source.line(depth, f"{value} = None")
         word = "if"
         for name, wit in cases:
@@ -239,4 +288,6 @@ class _Lifting:
 
 
 def _text(size: str, address: str) -> str:
-    return f"str(MEMORY[{address}:{address} + {size}], 'utf-8')"
+    short = f"TEXT[{size}](MEMORY, {address})[0].decode()"
+    long = f"str(MEMORY[{address}:{address} + {size}], 'utf-8')"
+    return f"({short} if {size} <= {spans.SHORT_TEXT_MAX} else {long})"

@@ -71,6 +71,10 @@ class Source:
         """Append a line."""
         self._lines.append("    " * depth + text)
 
+    def text(self, text: str) -> None:
+        """Append lines that are indented already."""
+        self._lines.append(text.rstrip())
+
     def refuse_if(self, depth: int, *conditions: str) -> None:
         """Append a line that gives up when one of the conditions holds."""
         if conditions:

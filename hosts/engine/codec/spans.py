@@ -8,10 +8,12 @@ the first long one comes, because that takes a tenth of a second.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from struct import Struct
 from typing import Any, TypeAlias
 
 from hosts.engine.codec.memory import HEADER, MEMORY, blank
+from hosts.engine.codec.records import PLAIN, field_name
 from hosts.engine.ffi import VAL_SIZE
 from hosts.engine.frames import FRAME_DATA_BYTES_MAX, decode_frame, encode_frame
 from hosts.engine.layout import FLOATS, INTEGERS, LIST_LENGTH_MAX, NAME_BLOCK, U8_VAL
@@ -38,13 +40,40 @@ _NUMPY_FORMS = {
 }  # fmt: skip
 
 
+SHORT_TEXT_MAX = 512
+"""Bytes of a text up to which it is read as one more field, which costs less than a slice."""
+
+
+class _Texts(dict[int, Callable[..., tuple[bytes]]]):
+    """By number of bytes: the function that reads so many from a buffer at an offset."""
+
+    def __missing__(self, size: int) -> Callable[..., tuple[bytes]]:
+        read = Struct(f"{size}s").unpack_from
+        if size <= SHORT_TEXT_MAX:
+            self[size] = read
+        return read
+
+
+TEXT = _Texts()
+
+
 def fill_record(names: Sequence[str], optional: Sequence[str]) -> Callable[[Any], dict[str, Any]]:
-    """Return the function that adds the absent fields whose type is an option."""
+    """Return the function that makes a dict with all fields of whatever stands for a record.
+
+    Absent fields whose type is an option are None.
+    """
     count, absent = len(names), dict.fromkeys(optional)
+    # With one name, `attrgetter` would return the value alone.
+    attributes = attrgetter(*map(field_name, names), "__class__")
 
     def fill(value: Any) -> dict[str, Any]:
         if type(value) is not dict:
-            raise ValueError
+            if type(value) in PLAIN or isinstance(value, Mapping):
+                raise ValueError
+            try:
+                return dict(zip(names, attributes(value), strict=False))
+            except AttributeError:
+                raise ValueError from None
         filled = {**absent, **value}
         if len(filled) != count:
             raise ValueError

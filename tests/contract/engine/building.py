@@ -77,6 +77,10 @@ async def _wait(guest: FakeGuest) -> int:
     return sum([int(await guest.call_import(GATE, "wait", ticket)) for ticket in (1, 2, 3)])
 
 
+async def _ask_next(guest: FakeGuest) -> int:
+    return int(await guest.call_import(RUN, "run")) + 1
+
+
 async def _spin(_guest: FakeGuest) -> int:
     await anyio.sleep_forever()
     return 0
@@ -109,6 +113,7 @@ def fakes() -> dict[bytes, FakeComponent]:
             for name in ("bool", "u8", "char", "string", "bytes", "record", "variant", "enum",
                          "flags", "option", "options", "result", "tuple", "numbers", "nested")
         },
+        hostile["calls-itself"]: {(RUN, "run"): _ask_next},
         hostile["spin"]: {(RUN, "run"): _spin},
         hostile["trap"]: {(RUN, "run"): _trap},
         hostile["wrong-type"]: {(HELLO, "greet"): _trap},

@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hosts.engine.base import Direct, Engine
+from hosts.engine.base import Capability, Direct, Engine
 from lattice.errors import (
     ConflictError,
     DeadlineExceededError,
@@ -318,5 +318,40 @@ async def test_error_and_wrong_answer_of_a_direct_import_end_the_call(engine: En
         instance = await start(engine, components.waiter(), imports=imports)
         with pytest.raises(expected):
             await instance.call(RUN, "run", [], deadline_s=DEADLINE_S)
+        assert instance.is_dead
+        instance.close()
+
+
+async def test_capability_answers_at_once_or_suspends_the_guest(engine: Engine) -> None:
+    async def wait(ticket: int) -> int:
+        await anyio.lowlevel.checkpoint()
+        return ticket * 100
+
+    both = Capability({"wait": lambda ticket: ticket * 10}), Capability(waiting={"wait": wait})
+    for capability, result in zip(both, (60, 600), strict=True):
+        instance = await start(engine, components.waiter(), imports={GATE: capability})
+        assert await instance.call(RUN, "run", [], deadline_s=DEADLINE_S) == result
+        instance.close()
+
+
+async def test_capability_without_a_function_is_refused_when_instantiated(engine: Engine) -> None:
+    with pytest.raises(InvalidError, match=f"{GATE}#wait: the host's interface has no such"):
+        await start(engine, components.waiter(), imports={GATE: Capability()})
+
+
+async def test_error_of_a_capability_reaches_the_caller_as_it_is(engine: Engine) -> None:
+    error = NoRouteError("the gate is closed")
+
+    async def wait(_ticket: int) -> int:
+        raise error
+
+    def at_once(_ticket: int) -> int:
+        raise error
+
+    for capability in (Capability({"wait": at_once}), Capability(waiting={"wait": wait})):
+        instance = await start(engine, components.waiter(), imports={GATE: capability})
+        with pytest.raises(NoRouteError) as caught:
+            await instance.call(RUN, "run", [], deadline_s=DEADLINE_S)
+        assert caught.value is error
         assert instance.is_dead
         instance.close()

@@ -1,5 +1,7 @@
 """A guest that runs the Python it is given; built by `tests.guests.interpreter`."""
 
+import asyncio
+import encodings.idna  # noqa: F401 - `socket` looks up names with it, and finds it only if built in
 import os
 import socket
 import sys
@@ -10,7 +12,7 @@ from componentize_py_types import Err
 from wit_world import exports
 
 GIVEN = {
-    "os": os, "pause": time.sleep, "socket": socket, "sys": sys, "time": time
+    "asyncio": asyncio, "os": os, "pause": time.sleep, "socket": socket, "sys": sys, "time": time
 }  # fmt: skip
 """What the code may use: modules are bound when the guest is built."""
 

@@ -83,10 +83,12 @@ def test_get_hosts_shows_whole_lines_when_piped(shell):
     ran = shell("get", "hosts")
     head, line = ran.out.splitlines()
     assert head.split() == [
-        "NAME", "STATE", "REPLICAS", "LABELS", "FREE", "CPU", "FREE", "MEMORY", "SEEN", "ID",
+        "NAME", "STATE", "REPLICAS", "LABELS", "FREE", "CPU", "FREE", "MEMORY", "MACHINE",
+        "SEEN", "ID",
     ]  # fmt: skip
     assert line.split() == [
-        "one", "ready", "2", "zone=eu", "1.5", "512", "MiB", "0.4s", "ago", "UAAAAAAAAAAAAAAA",
+        "one", "ready", "2", "zone=eu", "1.5", "512", "MiB", "-", "0.4s", "ago",
+        "UAAAAAAAAAAAAAAA",
     ]  # fmt: skip
     assert "\x1b" not in ran.out
 

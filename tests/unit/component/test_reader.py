@@ -222,6 +222,22 @@ def test_a_wit_package_is_no_component() -> None:
         read_component(package_of(SEARCH))
 
 
+def test_an_exported_function_type_is_no_function() -> None:
+    body = compiled(
+        """(component
+          (type $run (func (result u32)))
+          (instance $inside (export "inner" (type $run)))
+          (export "run" (type $run))
+          (export "test:types/all@0.1.0" (instance $inside)))"""
+    )
+
+    exports = read_component(body).exports
+
+    assert {name: list(each.functions) for name, each in exports.items()} == {
+        "test:types/all@0.1.0": []
+    }
+
+
 def test_an_import_of_a_component_is_refused() -> None:
     body = compiled('(component (import "c" (component)))')
 

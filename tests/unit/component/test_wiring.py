@@ -8,13 +8,20 @@ from typing import Any
 import pytest
 
 from lattice.component.fingerprint import function_fingerprint
+from lattice.component.programs import run_interface
 from lattice.component.types import (
+    BorrowType,
     ComponentType,
     Function,
     Interface,
+    ListType,
     NamedType,
+    OptionType,
+    OwnType,
     Primitive,
     ResourceType,
+    ResultType,
+    StreamType,
     WitType,
 )
 from lattice.component.wiring import (
@@ -257,7 +264,7 @@ def test_a_circle_of_components_is_named() -> None:
     assert faults(deployment(("a", "b", "c")), types) == (
         (
             "components import each other in a circle: a -> b -> c -> a; "
-            "make one of them a service, or split it"
+            "make one of them a service or `compose: lazy`, or split it"
         ),
     )
 
@@ -430,3 +437,136 @@ def test_all_faults_are_listed_at_once() -> None:
 def test_a_part_without_a_type_is_a_fault() -> None:
     with pytest.raises(InvalidError, match="a: its type is not known"):
         resolve(deployment(("a",)), {})
+
+
+def lazy(wanted: Deployment, *names: str) -> Deployment:
+    return replace(
+        wanted,
+        components=tuple(
+            replace(each, compose="lazy") if each.name in names else each
+            for each in wanted.components
+        ),
+    )
+
+
+def test_a_lazy_component_is_a_program_of_its_own_in_both_directions() -> None:
+    types = {
+        "rank": part([INDEX], [QUERY]),
+        "index": part([TOKENIZE], [INDEX]),
+        "tokenize": part(exports=[TOKENIZE]),
+    }
+    found = resolve(lazy(deployment(("rank", "index", "tokenize")), "index"), types)
+
+    assert found.programs == (
+        Program(name=COMPOSED, parts=("rank", "tokenize")),
+        Program(name="index", parts=("index",)),
+    )
+    assert found.connections == (
+        Connection(program=COMPOSED, interface=INDEX, to="index", to_interface=INDEX),
+        Connection(program="index", interface=TOKENIZE, to=COMPOSED, to_interface=TOKENIZE),
+    )
+    assert found.exposed_by == {QUERY: COMPOSED}
+
+
+def test_what_a_lazy_component_exports_may_be_called_from_outside() -> None:
+    found = resolve(lazy(deployment(("rank",)), "rank"), {"rank": part(exports=[QUERY])})
+
+    assert found.programs == (Program(name="rank", parts=("rank",)),)
+    assert found.exposed_by == {QUERY: "rank"}
+
+
+def test_components_in_a_circle_may_be_lazy() -> None:
+    types = {"a": part(["x:x/b"], ["x:x/a"]), "b": part(["x:x/a"], ["x:x/b"])}
+    found = resolve(lazy(deployment(("a", "b")), "b"), types)
+
+    assert [(each.program, each.to) for each in found.connections] == [
+        (COMPOSED, "b"),
+        ("b", COMPOSED),
+    ]
+
+
+CURSOR = ResourceType("docs:index/store", "cursor")
+OPENING = Interface(
+    name=INDEX,
+    types={"cursor": CURSOR},
+    functions={"open": Function(params=(("text", STRING),), result=OwnType(CURSOR))},
+)
+
+
+def test_resources_do_not_cross_to_a_lazy_component_or_a_service() -> None:
+    types = {"rank": part([OPENING], [QUERY]), "index": part(exports=[OPENING])}
+
+    assert faults(lazy(deployment(("rank", "index")), "index"), types) == (
+        (
+            f"rank: import {INDEX} is satisfied by part index in another program, where its "
+            "resource cursor cannot go; give index `compose: eager`"
+        ),
+    )
+    (fault,) = faults(deployment(("rank",), ("index",)), types)
+    assert fault.endswith("cannot go; only components that are composed share those")
+    composed = resolve(deployment(("rank", "index")), types)
+    assert [each.to for each in composed.programs[0].wires] == ["index"]
+
+
+def test_functions_that_use_handles_or_streams_of_elsewhere_do_not_cross() -> None:
+    pull = Function(params=(("from", ListType(BorrowType(CURSOR))),))
+    flow = Function(result=OptionType(StreamType(U32)))
+    fine = Function(result=STRING)
+    reading = Interface(name=TOKENIZE, functions={"pull": pull, "flow": flow, "fine": fine})
+    types = {"rank": part([reading], [QUERY]), "index": part(exports=[reading])}
+
+    (fault,) = faults(deployment(("rank",), ("index",)), types)
+    assert "where resources, streams and futures of pull, flow cannot go" in fault
+    (linked,) = faults(deployment(("rank",), links=(link(),)), {"rank": part([reading], [QUERY])})
+    assert "is satisfied by deployment dictionary in another program" in linked
+
+
+def test_composed_components_that_want_contrary_things_of_their_world_are_a_fault() -> None:
+    wanted = deployment(("a", "b", "c"))
+    a, b, c = wanted.components
+    wanted = replace(
+        wanted,
+        components=(
+            replace(a, env={"LANG": "C", "A": "1"}, config={"k": "1"}),
+            replace(b, env={"LANG": "D", "B": "2"}, config={"k": "1"}),
+            replace(c, env={"A": "2"}, compose="lazy"),
+        ),
+    )
+
+    assert faults(wanted, {name: part() for name in "abc"}) == (
+        (
+            "a and b are composed and share what they see, but want different values of "
+            "env LANG; make one of them `compose: lazy`"
+        ),
+    )
+
+
+RUN = "wasi:cli/run@0.2.6"
+
+
+def run(function: str = "run") -> Interface:
+    return Interface(name=RUN, functions={function: Function(result=ResultType(None, None))})
+
+
+def test_a_process_exports_nothing_to_be_called() -> None:
+    start = Interface(name="", functions={"start": Function()})
+    assert resolve(deployment((), ("crawl",)), {"crawl": part(exports=[run()])}).exposed == {}
+    assert faults(deployment((), ("crawl",)), {"crawl": part(exports=[run(), QUERY])}) == (
+        (
+            f"crawl: exports {RUN}, so it is a process, and {QUERY}; its one instance is busy as "
+            "long as `run` runs and answers no calls: export one or the other, or a function "
+            "`start` to be called instead of `run`"
+        ),
+    )
+    actor = part(exports=[run(), QUERY, start])
+    assert run_interface(actor) == ""
+    assert list(resolve(deployment((), ("crawl",)), {"crawl": actor}).exposed) == [QUERY]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("wasi:cli/run@0.2.0", True), ("wasi:cli/run@0.2.12", True), ("wasi:cli/run@0.3.0", False)],
+)
+def test_a_process_is_known_by_run_of_any_patch_version(name: str, expected: bool) -> None:
+    component = part(exports=[replace(run(), name=name)])
+    assert (run_interface(component) == name) is expected

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import platform
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from wasmtime import Config, Engine
 
+from hosts.engine import cache as caching
 from hosts.engine.cache import CODE_SUFFIX, SEAL_SUFFIX, CodeCache
 from hosts.engine.private import KEY_FILE
 from lattice.errors import InvalidError
@@ -66,6 +72,63 @@ def test_other_flags_and_other_bytes_are_other_files(
     assert len(code_files(tmp_path)) == 3
 
 
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [("wasmtime", "version"), ("machine", "machine"), ("processor", "_cpu_features")],
+)
+def test_code_of_another_wasmtime_or_processor_is_not_found(
+    core: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, name: str
+) -> None:
+    cache(core, tmp_path).load(components.add(), name="add")
+    owner = {"wasmtime": metadata, "machine": platform, "processor": caching}[what]
+    monkeypatch.setattr(owner, name, lambda *_: "another")
+    assert cache(core, tmp_path).find(components.add(), name="add") is None
+    monkeypatch.undo()
+    assert cache(core, tmp_path).find(components.add(), name="add") is not None
+
+
+PROCESS = """
+import logging, sys
+from pathlib import Path
+from wasmtime import Config, Engine
+from hosts.engine.cache import CodeCache
+from tests.guests import components
+
+logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
+body = components.bulky()
+cache = CodeCache(Engine(Config()), Path(sys.argv[1]), flags="f")
+print("ready", flush=True)
+sys.stdin.readline()
+cache.load(body, name="bulky")
+"""
+
+
+def test_of_two_processes_at_once_one_compiles(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", PROCESS, str(tmp_path)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(2)
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        told = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sum("compiled in" in each for each in told) == 1
+    assert len(code_files(tmp_path)) == 1
+
+
 def test_who_waited_for_another_compiler_takes_its_result(
     core: Engine, tmp_path: Path, compiled: Callable[[], int]
 ) -> None:
@@ -73,7 +136,7 @@ def test_who_waited_for_another_compiler_takes_its_result(
     waiting = threading.Thread(target=second.load, args=(components.add(),), kwargs={"name": "add"})
     with first._only_compiler():
         waiting.start()
-        code = tmp_path / (first._name_of(components.add()) + CODE_SUFFIX)
+        code = tmp_path / (first.code_name(components.add()) + CODE_SUFFIX)
         first._compile(code, components.add(), "add")
     waiting.join()
     assert compiled() == 1

@@ -80,6 +80,21 @@ def test_nothing_is_moved_from_a_writable_grant_into_a_read_only_one(
     assert os.listdir(tmp_path / "from") == ["file"]
 
 
+def test_times_are_set_or_left(files: OpenFiles, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    data = grant(files, tmp_path, is_writable=True)
+    number = files.open_at(data, "file", ["read", "write"])
+    files.set_times(number, 1_000_000_001, 2_000_000_002)
+    files.set_times_at(data, "file", True, None, 3_000_000_003)
+    status = (tmp_path / "file").stat()
+    assert (status.st_atime_ns, status.st_mtime_ns) == (1_000_000_001, 3_000_000_003)
+    assert refusal(files.set_times, number, 2**63, None) == "invalid"
+    kept = grant(files, tmp_path, is_writable=False)
+    assert refusal(files.set_times_at, kept, "file", True, 1, 1) == "read-only"
+    assert refusal(files.set_times, kept, 1, 1) == "read-only"
+    assert refusal(files.set_times_at, data, "absent", True, 1, 1) == "no-entry"
+
+
 def test_directories_are_made_listed_and_removed(files: OpenFiles, tmp_path: Path) -> None:
     data = grant(files, tmp_path, is_writable=True)
     files.make_directory(data, "folder/")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hosts.engine.files import FILE_SETS_IDLE_MAX, FileSets, Scratch
-from hosts.engine.output import DRAIN_BYTES_MAX, LINE_BYTES_MAX, LoggedOutput
+from hosts.engine.output import DRAIN_BYTES_MAX, LINE_BYTES_MAX, LoggedOutput, output_of
 from hosts.engine.wasi import OUTPUT_KEPT_BYTES, Stream
 
 
@@ -166,3 +166,14 @@ def test_text_that_comes_in_pieces_is_one_line(lines: list[tuple[str, str]]) -> 
     for byte in "größe\n".encode():
         output.write(bytes([byte]))
     assert lines == [("warn", "größe")]
+
+
+def test_output_that_somebody_takes_is_passed_on_untouched(lines: list[tuple[str, str]]) -> None:
+    taken: list[bytes] = []
+    stream = output_of("info", lambda level, line: lines.append((level, line)), taken.append)
+    for written in (b"half a li", b"ne\n\xff", b"x" * (2 * DRAIN_BYTES_MAX)):
+        stream.write(written)
+    stream.drain()
+    stream.close()
+    assert taken == [b"half a li", b"ne\n\xff", b"x" * (2 * DRAIN_BYTES_MAX)]
+    assert lines == []

@@ -74,7 +74,7 @@ def value_of(wit: WitType) -> st.SearchStrategy[Any]:
             return st.characters(exclude_categories=["Cs"])
         case Primitive(name):
             return _INTEGERS[name]
-        case ListType(Primitive("u8")):
+        case ListType(element) if structure(element) == U8:
             return st.binary(max_size=50)
         case ListType(element):
             return st.lists(value_of(element), max_size=4)

@@ -74,7 +74,6 @@ async def test_the_gate_runs_so_many_at_once_and_in_order():
             group.start_soon(call, number)
     assert most == 2
     assert order == sorted(order)
-    await gate.drained()
     assert gate.in_flight == 0
 
 
@@ -109,4 +108,27 @@ async def test_a_cancelled_waiting_call_gives_its_place_back():
         await anyio.wait_all_tasks_blocked()
         assert gate.in_flight == 2
         group.cancel_scope.cancel()
+    assert gate.in_flight == 0
+
+
+async def test_a_gate_gives_a_place_at_once_only_where_nobody_waits() -> None:
+    gate = Gate("replica", concurrency=2, queue=5)
+    first, second = gate.try_enter(), gate.try_enter()
+    assert first is not None
+    assert second is not None
+    assert gate.try_enter() is None
+    order: list[str] = []
+
+    async def wait() -> None:
+        async with gate.entry(deadline_s=5.0):
+            order.append("waited")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        assert gate.in_flight == 3, "a place that was refused is not taken"
+        gate.leave(first)
+        assert gate.try_enter() is None, "who waits comes first"
+    assert order == ["waited"]
+    gate.leave(second)
     assert gate.in_flight == 0

@@ -8,11 +8,11 @@ from typing import Any
 import anyio
 import pytest
 
+from hosts.callcontext import CallContext
 from hosts.engine.base import HostImport, World
 from hosts.engine.fake import FakeEngine
 from hosts.engine.pool import Policy
 from hosts.instances import Instances
-from hosts.invoker import CallContext
 from hosts.programs import DroppableProgram, Programs
 from lattice.clock import SystemClock
 from lattice.errors import DeadlineExceededError, GuestTrapError

@@ -28,6 +28,15 @@ def test_what_cannot_be_read_is_left_out(tmp_path):
     assert inventory.memory_found_bytes(tmp_path / "no", tmp_path / "no") == 0
 
 
+def test_processes_killed_for_want_of_memory_are_those_of_the_group_else_of_the_machine(tmp_path):
+    vmstat = tmp_path / "vmstat"
+    vmstat.write_text("pgfault 7\noom_kill 5\n")
+    assert inventory.out_of_memory_kills(tmp_path, vmstat) == 5
+    (tmp_path / "memory.events").write_text("oom 3\noom_kill 2\noom_group_kill 0\n")
+    assert inventory.out_of_memory_kills(tmp_path, vmstat) == 2
+    assert inventory.out_of_memory_kills(tmp_path / "no", tmp_path / "no") == 0
+
+
 class FakeClock:
     now_s = 100.0
 

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from hosts.callcontext import CallContext
 from hosts.callees import ReadyReplicas
-from hosts.invoker import CallContext, Invoker
+from hosts.invoker import Invoker
 from lattice.bus.base import Bus, Packet
 from lattice.bus.memory import memory_connection
 from lattice.clock import SystemClock

@@ -228,3 +228,20 @@ def test_outcomes_of_unknown_replicas_are_ignored(core):
     assert core.handle(0.0, ReplicaReady(replica=FIRST)) == ()
     assert core.handle(0.0, ReplicaFailed(replica=FIRST, reason="x")) == ()
     assert core.handle(0.0, ReplicaStopped(replica=FIRST)) == ()
+
+
+def test_a_running_replica_with_a_service_in_a_crash_loop_is_reported_and_announced_once(core):
+    started(core)
+    looping = HeartbeatDue(
+        load=Load(), troubles={FIRST: "service index failed"}, looping=frozenset({FIRST})
+    )
+    announced, sent = core.handle(2.0, looping)
+    assert announced == Announce(
+        kind="replica-crash-loop", replica=FIRST, reason="service index failed"
+    )
+    (told,) = sent.report.replicas
+    assert (told.state, told.reason) == ("crash-loop", "service index failed")
+    (again,) = core.handle(4.0, looping)
+    assert isinstance(again, SendReport)
+    (calm,) = core.handle(6.0, HeartbeatDue(load=Load()))
+    assert [each.state for each in calm.report.replicas] == ["running"]

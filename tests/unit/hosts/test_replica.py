@@ -10,11 +10,13 @@ import anyio
 import pytest
 
 from hosts.artifacts import Artifacts
+from hosts.callcontext import CallContext
 from hosts.callees import ReadyReplicas
 from hosts.engine.fake import FakeComponent, FakeEngine, FakeGuest
-from hosts.invoker import CallContext, Invoker
+from hosts.invoker import Invoker
+from hosts.prepared import Prepared
 from hosts.replica import Replica
-from hosts.workload import Prepared, Workloads
+from hosts.workload import Workloads
 from lattice.clock import SystemClock
 from lattice.component.fingerprint import function_fingerprint
 from lattice.errors import OverloadedError

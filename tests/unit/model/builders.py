@@ -17,6 +17,8 @@ from lattice.model.deployment import (
 )  # fmt: skip
 from lattice.model.ids import DeploymentName
 from lattice.model.labels import Selector
+from lattice.model.mounts import Mount, path_fault
+from lattice.model.network import NamePattern, Network, parse_endpoint
 
 FULL = """
 lattice: v1
@@ -30,10 +32,15 @@ components:
     limits: {memory: 64Mi, deadline: 2s, concurrency: 16, queue: 128}
     env: {LANG: C}
     config: {stopwords: "en"}
+    network: {connect: ["db.example.com:5432", "10.0.0.0/8:443"], lookup: ["*.example.org"]}
     instances: {mode: reuse, maxInvocations: 50, idle: 5s, ready: 2}
-  - {name: rank, image: ./rank.wasm}
+  - {name: rank, image: ./rank.wasm, compose: lazy, args: [-v], scratch: 32Mi}
 services:
-  - {name: index, image: ./index.wasm, restart: {backoff: [200ms, 1m], max: 5}, files: [corpus]}
+  - name: index
+    image: ./index.wasm
+    restart: {policy: always, backoff: [200ms, 1m], max: 5}
+    files: [corpus]
+    directories: [{grant: corpus, path: /data, access: rw}]
 files: [{name: corpus, source: ./corpus.jsonl}]
 wiring:
   - {component: rank, import: "docs:text/tokenize", to: tokenize}
@@ -59,6 +66,21 @@ INTERFACES = st.from_regex(r"[a-z]{1,3}:[a-z]{1,3}/[a-z]{1,3}(@[0-9]\.[0-9])?", 
 ARTIFACTS = st.from_regex(r"sha256:[0-9a-f]{64}|\./[a-z]{1,8}\.wasm", fullmatch=True)
 CONFIGS = st.dictionaries(st.from_regex(r"[!-~]{1,6}", fullmatch=True), TEXTS, max_size=2)
 ENVS = st.dictionaries(st.from_regex(r"[A-Z_][A-Z0-9_]{0,5}", fullmatch=True), TEXTS, max_size=2)
+HOST_NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True).map(NamePattern)
+NETWORKS = st.builds(
+    Network,
+    connect=st.lists(
+        st.builds(
+            lambda host, low, high: parse_endpoint(f"{host}:{min(low, high)}-{max(low, high)}"),
+            st.sampled_from(["*", "*.a.org", "db", "10.0.0.0/8", "192.0.2.1", "[fd00::/8]"]),
+            st.integers(0, 65535),
+            st.integers(0, 65535),
+        ),
+        max_size=2,
+    ).map(tuple),
+    listen=st.sampled_from([(), (parse_endpoint("0.0.0.0:80"),)]),
+    lookup=st.lists(HOST_NAMES, max_size=2).map(tuple),
+)
 LIMITS = st.builds(
     Limits,
     memory_bytes=st.integers(65536, 1 << 36),
@@ -84,6 +106,20 @@ SELECTORS = st.one_of(
 )  # fmt: skip
 
 
+MOUNTS = st.lists(
+    st.builds(
+        Mount,
+        grant=NAMES,
+        path=st.from_regex(r"/[a-eg-z]{1,5}", fullmatch=True).filter(
+            lambda path: not path_fault(path)
+        ),
+        access=st.sampled_from(["ro", "rw"]),
+    ),
+    max_size=3,
+    unique_by=lambda mount: mount.path,
+).map(tuple)
+
+
 @st.composite
 def deployments(draw: st.DrawFn) -> Deployment:
     """Return any deployment that a manifest can describe."""
@@ -93,14 +129,34 @@ def deployments(draw: st.DrawFn) -> Deployment:
         File(name=name, source=draw(ARTIFACTS))
         for name in draw(st.lists(NAMES, max_size=2, unique=True))
     )
-    common = {"image": ARTIFACTS, "limits": LIMITS, "env": ENVS, "config": CONFIGS}
+    common = {
+        "image": ARTIFACTS,
+        "args": st.lists(TEXTS, max_size=3).map(tuple),
+        "scratch_bytes": st.integers(0, 1 << 44),
+        "directories": MOUNTS,
+        "limits": LIMITS,
+        "env": ENVS,
+        "config": CONFIGS,
+        "network": NETWORKS,
+    }
     components = tuple(
-        draw(st.builds(Component, name=st.just(name), instances=INSTANCES, **common))
+        draw(
+            st.builds(
+                Component,
+                name=st.just(name),
+                compose=st.sampled_from(["eager", "lazy"]),
+                instances=INSTANCES,
+                **common,
+            )
+        )
         for name in names[:split]
     )
     backoff = sorted(draw(st.tuples(st.floats(0.001, 3600.0), st.floats(0.001, 3600.0))))
     restart = Restart(
-        backoff_min_s=backoff[0], backoff_max_s=backoff[1], attempts=draw(st.integers(0, 1000))
+        policy=draw(st.sampled_from(["always", "on-failure", "never"])),
+        backoff_min_s=backoff[0],
+        backoff_max_s=backoff[1],
+        attempts=draw(st.integers(0, 1000)),
     )
     seen = st.lists(st.sampled_from(files), max_size=3) if files else st.just([])
     services = tuple(

@@ -23,6 +23,8 @@ from lattice.model.ids import DeploymentName
 from lattice.model.labels import Selector
 from lattice.model.manifest import load_documents, parse_deployment, parse_document, to_document
 from lattice.model.manifest_fields import DEPLOYMENT
+from lattice.model.mounts import Mount
+from lattice.model.network import Network, parse_endpoint, parse_pattern
 from lattice.model.scalar import FAULTS_MAX
 from tests.unit.model.builders import FULL, minimal
 
@@ -46,16 +48,30 @@ def test_every_field_arrives_in_the_model() -> None:
                 limits=Limits(memory_bytes=64 << 20, deadline_s=2.0, concurrency=16, queue=128),
                 env={"LANG": "C"},
                 config={"stopwords": "en"},
+                network=Network(
+                    connect=(
+                        parse_endpoint("db.example.com:5432"),
+                        parse_endpoint("10.0.0.0/8:443"),
+                    ),
+                    lookup=(parse_pattern("*.example.org"),),
+                ),
                 instances=Instances(mode="reuse", invocations_max=50, idle_s=5.0, ready=2),
             ),
-            Component(name="rank", image="./rank.wasm"),
+            Component(
+                name="rank",
+                image="./rank.wasm",
+                compose="lazy",
+                args=("-v",),
+                scratch_bytes=32 << 20,
+            ),
         ),
         services=(
             Service(
                 name="index",
                 image="./index.wasm",
-                restart=Restart(backoff_min_s=0.2, backoff_max_s=60.0, attempts=5),
+                restart=Restart(policy="always", backoff_min_s=0.2, backoff_max_s=60.0, attempts=5),
                 files=("corpus",),
+                directories=(Mount(grant="corpus", path="/data", access="rw"),),
             ),
         ),
         files=(File(name="corpus", source="./corpus.jsonl"),),
@@ -187,6 +203,14 @@ def service(**fields: object) -> dict[str, object]:
         ),
         (component(config={"": "x"}), "components[0].config['']: '' is not a configuration key"),
         (
+            component(network={"connect": ["db"]}),
+            "components[0].network.connect[0]: 'db' is no endpoint, expected HOST:PORT such as",
+        ),
+        (
+            service(network={"listen": ["example.com:80"]}),
+            "services[0].network.listen[0]: 'example.com:80' is no address to listen on, expected",
+        ),
+        (
             service(restart={"backoff": ["1s"]}),
             "services[0].restart.backoff: expected 2 to 2 entries, found 1",
         ),
@@ -288,8 +312,8 @@ def test_all_faults_are_listed_at_once_in_the_order_of_the_document() -> None:
     assert [fault.split(": ")[:2] for fault in caught.value.faults] == [
         ["d.yaml:10", "components[0].limits.memory"],
         ["d.yaml:11", "components[0].env.LANG"],
-        ["d.yaml:22", "links[0].timeout"],
-        ["d.yaml:19", "wiring[0].to"],
+        ["d.yaml:27", "links[0].timeout"],
+        ["d.yaml:24", "wiring[0].to"],
     ]
     assert str(caught.value).startswith("deployment 'docsearch' is invalid\n  d.yaml:10: ")
 
@@ -312,3 +336,26 @@ def test_the_example_of_the_reference_page_is_valid() -> None:
 def test_the_reference_page_names_every_field_that_is_refused_for_now() -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "manifest.md").read_text()
     assert [path for path, _ in LATER if f"`{path.rpartition('.')[2]}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("mounts", "fault"),
+    [
+        ([{"grant": "a", "path": "data"}], "directories[0].path: 'data' is no absolute path"),
+        ([{"grant": "a", "path": "/"}], "directories[0].path: '/' is no absolute path"),
+        ([{"grant": "a", "path": "/a/../b"}], "'/a/../b' is no absolute path"),
+        ([{"grant": "a", "path": "/a/"}], "'/a/' is no absolute path"),
+        ([{"grant": "a", "path": "/scratch/x"}], "'/scratch/x' is taken"),
+        ([{"grant": "a", "path": "/files"}], "'/files' is taken"),
+        ([{"grant": "A", "path": "/a"}], "directories[0].grant"),
+        ([{"grant": "a", "path": "/a", "access": "x"}], "directories[0].access"),
+        (
+            [{"grant": "a", "path": "/a/b"}, {"grant": "b", "path": "/a"}],
+            "directories: '/a/b' lies in '/a'",
+        ),
+        ([{"grant": "a", "path": "/a"}] * 2, "directories: '/a' lies in '/a'"),
+    ],
+)
+def test_directories_have_places_of_their_own(mounts: list[object], fault: str) -> None:
+    (found,) = faults(component(directories=mounts))
+    assert fault in found

@@ -1,0 +1,1 @@
+"""What guests reach of a network: granted, bounded, and a loopback of their own (wasi:sockets)."""

@@ -1,0 +1,106 @@
+"""What the workers of one machine share: a name, a directory, processors, memory, one TCP port.
+
+Who starts workers divides and reserves; nothing here starts or listens.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from pathlib import Path
+
+from lattice.errors import ConflictError, InvalidError
+from lattice.model.host import Capacity
+
+
+def worker_name(name: str, number: int) -> str:
+    """Return the name of a worker, for people."""
+    return f"{name}-{number}"
+
+
+def worker_directory(directory: Path, number: int) -> Path:
+    """Return where a worker keeps its key and its files."""
+    return directory / f"worker-{number}"
+
+
+def shares(total: Capacity, count: int) -> tuple[Capacity, ...]:
+    """Return what each of `count` workers may promise to replicas, together exactly the total.
+
+    What does not divide goes to the first ones.
+
+    Raises:
+        InvalidError: there are more workers than thousandths of a core, or bytes.
+    """
+    if min(total.cpu_milli, total.memory_bytes) < count:
+        raise InvalidError(
+            f"{total.cpu_milli / 1000:g} cores and {total.memory_bytes} bytes cannot be divided "
+            f"between {count} workers"
+        )
+    return tuple(
+        Capacity(
+            cpu_milli=_share(total.cpu_milli, count, number),
+            memory_bytes=_share(total.memory_bytes, count, number),
+            slots=total.slots,
+        )
+        for number in range(count)
+    )
+
+
+def _share(total: int, count: int, number: int) -> int:
+    return total // count + (number < total % count)
+
+
+class PortReservation:
+    """A TCP port that the processes of this user, and nobody else, can listen on.
+
+    It is bound and never listens, so no connection comes here. Whoever listens on it asks for it by
+    `address` with `listening_socket`; the system then spreads connections over all who do. Port 0
+    becomes a free one, the same for all. The reservation lasts until `close`: a worker that starts
+    again finds its port, however many others look for a free one.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        """Reserve the port.
+
+        Raises:
+            ConflictError: somebody who does not share it has it.
+            InvalidError: the host is no address of this machine, or the port needs a privilege.
+        """
+        self._socket = _bound(host, port)
+        self.address: tuple[str, int] = self._socket.getsockname()[:2]
+
+    def close(self) -> None:
+        """Give the port up. Doing so twice is no error."""
+        self._socket.close()
+
+
+def listening_socket(address: tuple[str, int], *, backlog: int) -> socket.socket:
+    """Return a socket that listens on a reserved port; `Raises:` as `PortReservation`."""
+    listening = _bound(*address)
+    try:
+        listening.listen(backlog)
+    except OSError as exc:
+        listening.close()
+        raise ConflictError(f"cannot listen on {address[0]}:{address[1]}: {exc.strerror}") from None
+    listening.setblocking(False)
+    return listening
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind((host, port))
+    except (OSError, OverflowError) as exc:
+        bound.close()
+        raise _refusal(host, port, exc) from None
+    return bound
+
+
+def _refusal(host: str, port: int, error: OSError | OverflowError) -> ConflictError | InvalidError:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return ConflictError(f"port {port} of {host} is taken by another program: choose another")
+    reason = error.strerror if isinstance(error, OSError) else error
+    return InvalidError(f"{host}:{port} cannot be used: {reason}")

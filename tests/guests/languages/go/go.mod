@@ -1,0 +1,3 @@
+module test/guest
+
+go 1.24
