@@ -196,7 +196,7 @@ class WasmtimeEngine:
     def _compile(self, bulk: Bulk, recipe: Recipe, name: str) -> tuple[Code, bool]:
         """Return code for the component, and whether it is the best there will be."""
         optimised, baseline = self._tiers["optimised"], self._tiers.get("baseline")
-        component = optimised.cache.find(bulk.body, name=name)
+        component = optimised.cache.find_code(recipe.code_name, name=name)
         if component is None and baseline is not None and len(bulk.body) > BASELINE_BYTES_MIN:
             try:
                 found = baseline.cache.load(bulk.body, name=name)
