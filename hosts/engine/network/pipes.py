@@ -55,7 +55,7 @@ class Pipe:
 
     def put(self, data: bytes) -> None:
         """Append bytes, for which there is room."""
-        if data and not self.is_discarding:
+        if data and not self.is_discarding and not self.is_abandoned:
             self._held += data
             self.wake_reader()
 
@@ -104,6 +104,7 @@ class LoopbackStream:
         self._incoming = incoming
         self._outgoing = outgoing
         self._is_closed = False
+        self._is_refused = False  # bytes were sent to a peer that had left
 
     def attach(self, waken: Waken) -> None:
         """Have `waken` called whenever there may be something to do."""
@@ -127,18 +128,22 @@ class LoopbackStream:
     def offered(self) -> int:
         """Return how many bytes `send` takes now, 0 for none yet.
 
+        As with TCP, a peer that read everything and left is noticed by what is sent after that,
+        which is lost: what was sent before has arrived, and asking again does not make it fail.
+
         Raises:
             SocketError: `invalid-state`: this end sends no more; `connection-reset`: nobody reads.
         """
         if self._outgoing.is_ended:
             raise SocketError("invalid-state")
-        if self._outgoing.is_abandoned:
+        if self._is_refused or (self._outgoing.is_abandoned and self._incoming.is_reset):
             raise SocketError("connection-reset")
         return self._outgoing.room
 
     def send(self, data: bytes) -> None:
         """Take bytes, no more than `offered` says."""
         assert len(data) <= self.offered(), "no more than was offered"
+        self._is_refused = bool(data) and self._outgoing.is_abandoned
         self._outgoing.put(data)
 
     @property

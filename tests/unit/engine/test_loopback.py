@@ -178,6 +178,19 @@ def test_peer_that_left_unread_bytes_is_a_reset_told_once() -> None:
     assert code(near.offered) == "connection-reset"
 
 
+def test_what_was_sent_before_the_peer_left_is_no_fault() -> None:
+    near, far = pair()
+    near.send(b"question")
+    assert far.receive(100) == b"question"
+    far.send(b"answer")
+    far.close()
+    assert near.offered() == PIPE_BYTES_MAX  # a guest asks when it flushes what it sent
+    assert near.receive(100) == b"answer"
+    near.send(b"more")  # is lost
+    assert code(near.offered) == "connection-reset"
+    assert near.receive(100) is None
+
+
 def test_closing_twice_does_nothing_more() -> None:
     near, far = pair()
     far.close()
