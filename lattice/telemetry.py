@@ -17,6 +17,12 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 _TRACER = trace.get_tracer("lattice")
 
 
+def is_tracing() -> bool:
+    """Tell whether spans go anywhere: a tracer provider has been set."""
+    provider = trace.get_tracer_provider()
+    return not isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider)
+
+
 class CallSpan:
     """A running span of one call: what its callees must be told, and what it is marked with."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hosts.engine.base import Link, Part
 from lattice.component.reader import read_component
+from lattice.component.types import ComponentType
 from lattice.errors import InvalidError
 from lattice.model.ids import Digest
 from lattice.model.wit import interface_key
@@ -22,9 +23,22 @@ from lattice.model.wit import interface_key
 ADAPTER = "wasi adapter"
 """The adapter's name as a part; a manifest cannot give it to a component."""
 
+DRIVER = "http driver"
+"""The driver's name as a part."""
+
+HANDLER = "wasi:http/incoming-handler@0.2.12"
+SERVER = "lattice:http-host/server@0.1.0"
+"""What a guest that answers HTTP exports, and what a composition with it does in its place."""
+
+HIDDEN = (ADAPTER, interface_key(HANDLER))
+"""What of a composition cannot be seen from outside."""
+
 SWITCH = "LATTICE_WASI"
 
-BODY = Path(__file__).parents[1] / "adapters" / "wasi" / "adapter.wasm"
+_ADAPTERS = Path(__file__).parents[1] / "adapters"
+BODY = _ADAPTERS / "wasi" / "adapter.wasm"
+HTTP_BODY = _ADAPTERS / "http" / "adapter.wasm"
+DRIVER_BODY = _ADAPTERS / "http" / "driver.wasm"
 
 
 def is_adapter_used(environment: Mapping[str, str] = os.environ) -> bool:
@@ -49,33 +63,61 @@ def adapt(parts: Sequence[Part], links: Sequence[Link]) -> tuple[list[Part], lis
         InvalidError: a part is no component.
     """
     linked = {(link.part, interface_key(link.interface)) for link in links}
+    handler = _handler(parts, links)
+    adapter = _part(ADAPTER, HTTP_BODY if handler else BODY)
+    exported = _exported(adapter)
     added = [
         Link(part.name, name, ADAPTER)
         for part in parts
         if b"wasi:" in part.body
         for name, key in _imports(part)
-        if key in _exported() and (part.name, key) not in linked
+        if key in exported and (part.name, key) not in linked
     ]
+    if handler:
+        driver = _part(DRIVER, DRIVER_BODY)
+        added += [
+            Link(DRIVER, name, handler if key == interface_key(HANDLER) else ADAPTER)
+            for name, key in _imports(driver)
+        ]
+        return [*parts, adapter, driver], [*links, *added]
     if not added:
         return list(parts), list(links)
-    return [*parts, _adapter()], [*links, *added]
+    return [*parts, adapter], [*links, *added]
+
+
+def _handler(parts: Sequence[Part], links: Sequence[Link]) -> str:
+    """Return the part that answers HTTP, empty when none does: the first that no other one asks."""
+    key = interface_key(HANDLER)
+    asked = {link.to for link in links if interface_key(link.interface) == key}
+    likely = [
+        part
+        for part in parts
+        if part.name not in asked and b"wasi:http/incoming-handler" in part.body
+    ]
+    return next(
+        (part.name for part in likely if key in map(interface_key, _read(part).exports)), ""
+    )
 
 
 def _imports(part: Part) -> list[tuple[str, str]]:
     """Return the names of a part's imports, and what each implements."""
-    try:
-        component = read_component(part.body)
-    except InvalidError as error:
-        raise InvalidError(f"part {part.name!r}: {error.message}") from None
+    component = _read(part)
     return [(name, interface_key(component.labels.get(name, name))) for name in component.imports]
 
 
-@functools.cache
-def _adapter() -> Part:
-    body = BODY.read_bytes()
-    return Part(ADAPTER, Digest("sha256:" + hashlib.sha256(body).hexdigest()), body)
+def _read(part: Part) -> ComponentType:
+    try:
+        return read_component(part.body)
+    except InvalidError as error:
+        raise InvalidError(f"part {part.name!r}: {error.message}") from None
 
 
 @functools.cache
-def _exported() -> frozenset[str]:
-    return frozenset(map(interface_key, read_component(_adapter().body).exports))
+def _part(name: str, path: Path) -> Part:
+    body = path.read_bytes()
+    return Part(name, Digest("sha256:" + hashlib.sha256(body).hexdigest()), body)
+
+
+@functools.cache
+def _exported(part: Part) -> frozenset[str]:
+    return frozenset(map(interface_key, read_component(part.body).exports))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from hosts.engine.fetches import Outlet
 from hosts.engine.network.loopback import Loopback
 from hosts.engine.quota import Quota
 from lattice.component.types import ComponentType
@@ -189,6 +190,8 @@ class World:
     network: Network = NOTHING
     loopback: Loopback | None = None
     # loopback: what the guest reaches as 127.0.0.1 and ::1; None: one of its own
+    outlet: Callable[[], Outlet] | None = None
+    # outlet: makes what an instance sends its HTTP requests by; None: they are denied
 
 
 class Instance(Protocol):

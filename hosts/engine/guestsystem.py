@@ -18,6 +18,7 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from hosts.engine.base import Import, World
+from hosts.engine.fetches import Outlet
 from hosts.engine.files import FileSets
 from hosts.engine.hostfn import OwnFunction
 from hosts.engine.network.loopback import Loopback
@@ -83,6 +84,7 @@ class GuestSystem:
         self._stdout = output_of("info", world.log, world.stdout)
         self._stderr = output_of("warn", world.log, world.stderr)
         self._sockets: Sockets | None = None  # most guests use none, and are made often
+        self._outlet: Outlet | None = None
 
     def world(self) -> SystemWorld:
         """Return what the instance is to be made with."""
@@ -102,6 +104,8 @@ class GuestSystem:
         """Close the guest's files and sockets. Called once."""
         if self._sockets is not None:
             self._sockets.close_all()
+        if self._outlet is not None:
+            self._outlet.close()
         self._open_files.close_all()
         if self._files is not None:
             self._file_sets.release(self._files)
@@ -130,6 +134,13 @@ class GuestSystem:
             loopback = Loopback() if world.loopback is None else world.loopback
             self._sockets = Sockets(world.network, loopback, world.log)
         return self._sockets
+
+    @property
+    def outlet(self) -> Outlet | None:
+        """Return what the guest sends its HTTP requests by, None when it is granted none."""
+        if self._outlet is None and self._world.outlet is not None:
+            self._outlet = self._world.outlet()
+        return self._outlet
 
     @property
     def open_files(self) -> OpenFiles:

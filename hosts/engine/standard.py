@@ -15,6 +15,7 @@ from hosts.engine.base import World
 from hosts.engine.guestsystem import SYSTEM, SYSTEM_FUNCTIONS
 from hosts.engine.hostfn import OwnFunction
 from hosts.engine.network.functions import SOCKET_FUNCTIONS, SOCKETS
+from hosts.engine.webfunctions import EXCHANGE, EXCHANGE_FUNCTIONS
 from lattice.errors import GuestTrapError
 from lattice.model.wit import interface_key
 
@@ -95,6 +96,7 @@ _INTERNAL: Mapping[str, Mapping[str, OwnFunction]] = {
     },
     SYSTEM: SYSTEM_FUNCTIONS,
     SOCKETS: SOCKET_FUNCTIONS,
+    EXCHANGE: EXCHANGE_FUNCTIONS,
 }
 """The engine's too, but not advertised by `OWN_INTERFACES`."""
 

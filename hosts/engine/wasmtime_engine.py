@@ -21,7 +21,7 @@ from typing import TypeAlias
 from wasmtime.component import Component
 
 from hosts.engine import ffi, standard
-from hosts.engine.adapting import ADAPTER, adapt, is_adapter_used
+from hosts.engine.adapting import HIDDEN, adapt, is_adapter_used
 from hosts.engine.base import Link, Part
 from hosts.engine.bulk import Bulk, wrap_if_possible
 from hosts.engine.cache import IN_PROCESS_BYTES_MAX, CodeCache
@@ -157,7 +157,7 @@ class WasmtimeEngine:
         if (known := self._load_known((key, is_adapted), name)) is not None:
             return known
         around, joined = adapt(parts, links) if is_adapted else (parts, links)
-        composed = compose(around, joined, hidden=(ADAPTER,))
+        composed = compose(around, joined, hidden=HIDDEN)
         bulk = wrap_if_possible(composed, standard.is_wasi)
         recipe = Recipe.of(bulk, self._tiers["optimised"].cache.code_name(bulk.body))
         code, is_best = self._compile(bulk, recipe, name)
@@ -177,7 +177,7 @@ class WasmtimeEngine:
             tier = _TierOfEngine(self._cache_dir, "metered", self._in_process_bytes_max)
             self._tiers = {**self._tiers, "metered": tier}  # the ticker reads the former ones
         around, joined = adapt(parts, links) if is_adapter_used() else (parts, links)
-        bulk = wrap_if_possible(compose(around, joined, hidden=(ADAPTER,)), standard.is_wasi)
+        bulk = wrap_if_possible(compose(around, joined, hidden=HIDDEN), standard.is_wasi)
         recipe = Recipe.of(bulk, tier.cache.code_name(bulk.body))
         component = tier.cache.load(bulk.body, name=name)
         return WasmtimeProgram(self._shared, tier.code(component, recipe, self._functions))

@@ -19,6 +19,12 @@ def hello() -> bytes:
     return _built("hello")
 
 
+@cache
+def paths() -> bytes:
+    """Return the guest that does by path what a guest may do with a request; see `web/paths.c`."""
+    return _built("paths")
+
+
 def _built(name: str) -> bytes:
     sources = [FOLDER / f"{name}.c", FOLDER / "web.h", FOLDER / "web.wit"]
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]

@@ -14,6 +14,8 @@ from typing import Literal, TypeAlias
 
 import anyio.lowlevel
 
+from hosts.engine.exchanges import serving
+from hosts.engine.fetches import Fetch
 from hosts.engine.network.access import Access
 from hosts.engine.network.errors import SocketError
 from hosts.engine.network.lookup import Lookup
@@ -55,6 +57,7 @@ class Sockets:
         self._numbers = itertools.count(1)
         self._sockets: dict[int, TcpSocket | UdpSocket] = {}
         self._lookups: dict[int, Lookup] = {}
+        self._exchanges: dict[int, Fetch] = {}  # requests of the guest over HTTP
         self._left: list[Lookup] = []  # closed by the guest while the resolver was asked
         self._leaving: list[Stream] = []  # closed by the guest, with bytes still to leave
         self._waiter: asyncio.Future[None] | None = None
@@ -146,6 +149,26 @@ class Sockets:
         for stream in self._leaving:
             stream.close()
         self._leaving.clear()
+        for number in tuple(self._exchanges):
+            self.forget_exchange(number)
+
+    # --- requests over HTTP --------------------------------------------------------------------
+
+    def add_exchange(self, exchange: Fetch) -> int:
+        """Return the number of a request that the guest makes; it is waited for like the others."""
+        number = next(self._numbers)
+        self._exchanges[number] = exchange
+        return number
+
+    def exchange(self, number: int) -> Fetch | None:
+        """Return a request that the guest makes, None when none has this number."""
+        return self._exchanges.get(number)
+
+    def forget_exchange(self, number: int) -> None:
+        """Give a request up; a number that is none is ignored."""
+        exchange = self._exchanges.pop(number, None)
+        if exchange is not None:
+            exchange.close()
 
     # --- lookups -------------------------------------------------------------------------------
 
@@ -174,11 +197,17 @@ class Sockets:
 
     def is_ready(self, interest: int) -> bool:
         """Tell whether what somebody waits for is there: the number of a socket or lookup, times
-        `INTERESTS`, plus what of it.
+        `INTERESTS`, plus what of it. Number 0 is the request that the guest answers.
 
         What is not open any more is ready: trying tells why.
         """
         number, kind = divmod(interest, INTERESTS)
+        if number == 0:
+            served = serving.get()
+            return served is None or served.is_ready(kind, self._wake)
+        exchange = self._exchanges.get(number)
+        if exchange is not None:
+            return exchange.is_ready(kind, self._wake)
         lookup = self._lookups.get(number)
         if lookup is not None:
             return lookup.is_ready

@@ -59,12 +59,12 @@ def starlingmonkey() -> Path:
     def build(target: Path) -> None:
         node_modules = npm_packages()
         # No `fetch`: it would import wasi:http, which nobody grants here.
-        _run(
+        run(
             node_modules / ".bin" / "componentize-js", source, "--wit", WIT, "-n", "guest",
             "-d", "http", "fetch-event", "-o", target,
         )  # fmt: skip
 
-    return _cached("starlingmonkey", (npm_version("componentize-js"), *_texts(WIT, source)), build)
+    return cached("starlingmonkey", (npm_version("componentize-js"), *texts(WIT, source)), build)
 
 
 def quickjs() -> Path:
@@ -76,12 +76,12 @@ def quickjs() -> Path:
     source = FOLDER / "js" / "guest.qjs.js"
 
     def build(target: Path) -> None:
-        _run(
+        run(
             npm_packages() / ".bin" / "componentize-qjs", "--js", source, "--wit", WIT,
             "--world", "guest", "--sync", "--opt-size", "--output", target,
         )  # fmt: skip
 
-    return _cached("quickjs", (npm_version("componentize-qjs"), *_texts(WIT, source)), build)
+    return cached("quickjs", (npm_version("componentize-qjs"), *texts(WIT, source)), build)
 
 
 def c() -> Path:
@@ -97,8 +97,8 @@ def c() -> Path:
         _cc(folder / "guest.c", module, *_WASI, "-mexec-model=reactor")
         _component(module, target, WIT, "guest", *_adapter("reactor"))
 
-    made_from = (*_tools(), *_texts(WIT, folder / "guest.h", folder / "guest.c"))
-    return _cached("c", made_from, build)
+    made_from = (*_tools(), *texts(WIT, folder / "guest.h", folder / "guest.c"))
+    return cached("c", made_from, build)
 
 
 def c_command() -> Path:
@@ -113,10 +113,10 @@ def c_command() -> Path:
         module = target.with_suffix(".core")
         _cc(source, module, *_WASI)
         tool = Path(sysconfig.get_path("scripts")) / "wasm-tools"
-        _run(tool, "component", "new", module, *_adapter("command"), "--output", target)
+        run(tool, "component", "new", module, *_adapter("command"), "--output", target)
         module.unlink()
 
-    return _cached("c-command", (*_tools(), *_texts(source)), build)
+    return cached("c-command", (*_tools(), *texts(source)), build)
 
 
 def zig() -> Path:
@@ -125,13 +125,13 @@ def zig() -> Path:
 
     def build(target: Path) -> None:
         module = target.with_suffix(".core")
-        _run(
+        run(
             sys.executable, "-m", "ziglang", "build-exe", source, "-target", "wasm32-freestanding",
             "-OReleaseSmall", "-fno-entry", "-rdynamic", "-fstrip", f"-femit-bin={module}",
         )  # fmt: skip
         _component(module, target, WIT, "guest")
 
-    return _cached("zig", (*_tools(), *_texts(WIT, source)), build)
+    return cached("zig", (*_tools(), *texts(WIT, source)), build)
 
 
 def go() -> Path:
@@ -145,7 +145,7 @@ def go() -> Path:
     def build(target: Path) -> None:
         module = target.with_suffix(".core")
         compiler = go_package() / "go" / "bin" / "go"
-        _run(
+        run(
             compiler, "-C", folder, "build", "-buildmode=c-shared", "-ldflags=-s -w",
             "-o", module, ".",
             GOOS="wasip1", GOARCH="wasm", GOFLAGS="-buildvcs=false", GOTOOLCHAIN="local",
@@ -155,8 +155,8 @@ def go() -> Path:
         options = ("--realloc-via-memory-grow", *_adapter("reactor"))
         _component(module, target, WIT, "guest", *options)
 
-    made_from = (GO, *_tools(), *_texts(WIT, folder / "go.mod", folder / "guest.go"))
-    return _cached("go", made_from, build)
+    made_from = (GO, *_tools(), *texts(WIT, folder / "go.mod", folder / "guest.go"))
+    return cached("go", made_from, build)
 
 
 def python() -> Path:
@@ -165,12 +165,12 @@ def python() -> Path:
 
     def build(target: Path) -> None:
         tool = Path(sysconfig.get_path("scripts")) / "componentize-py"
-        _run(
+        run(
             tool, "--wit-path", WIT, "--world", "guest", "componentize",
             "--python-path", source.parent, source.stem, "--output", target,
         )  # fmt: skip
 
-    return _cached("python", (version("componentize-py"), *_texts(WIT, source)), build)
+    return cached("python", (version("componentize-py"), *texts(WIT, source)), build)
 
 
 def command() -> Path:
@@ -183,7 +183,7 @@ def command() -> Path:
         _cc(source, module, *_FREESTANDING)
         _component(module, target, wit, "command")
 
-    return _cached("command", (*_tools(), *_texts(wit, source)), build)
+    return cached("command", (*_tools(), *texts(wit, source)), build)
 
 
 def npm_packages() -> Path:
@@ -301,20 +301,20 @@ def _adapter(kind: str) -> tuple[str, str]:
 
 def _cc(source: Path, target: Path, *options: str) -> None:
     warnings = ("-Wall", "-Wextra", "-Werror")
-    _run(sys.executable, "-m", "ziglang", "cc", *options, *warnings, source, "-o", target)
+    run(sys.executable, "-m", "ziglang", "cc", *options, *warnings, source, "-o", target)
 
 
 def _component(module: Path, target: Path, wit: Path, world: str, *options: str | Path) -> None:
     """Make a component of a core module; the module is removed."""
     tool = Path(sysconfig.get_path("scripts")) / "wasm-tools"
     embedded = target.with_suffix(".embedded")
-    _run(tool, "component", "embed", wit, module, "--world", world, "--output", embedded)
-    _run(tool, "component", "new", embedded, *options, "--output", target)
+    run(tool, "component", "embed", wit, module, "--world", world, "--output", embedded)
+    run(tool, "component", "new", embedded, *options, "--output", target)
     module.unlink()
     embedded.unlink()
 
 
-def _cached(name: str, made_from: Iterable[str | bytes], build: Callable[[Path], None]) -> Path:
+def cached(name: str, made_from: Iterable[str | bytes], build: Callable[[Path], None]) -> Path:
     """Return the component, built unless an earlier run has built it from the same."""
     path = BUILD / f"guest-{name}-{_digest(*made_from)}.wasm"
     if not path.exists():
@@ -333,11 +333,11 @@ def _digest(*made_from: str | bytes) -> str:
     return digest.hexdigest()[:16]
 
 
-def _texts(*paths: Path) -> tuple[bytes, ...]:
+def texts(*paths: Path) -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in paths)
 
 
-def _run(*command: str | Path, **variables: str) -> None:
+def run(*command: str | Path, **variables: str) -> None:
     """Run a tool to its end; its output is shown when it fails."""
     done = subprocess.run(
         list(command), env={**os.environ, **variables}, timeout=BUILD_S,

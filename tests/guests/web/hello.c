@@ -3,8 +3,9 @@
 
 EXPORT("wasi:http/incoming-handler@0.2.0#handle") void handle(handle_t request, handle_t out) {
     result_t result;
+    maybe_text_t path;
     request_method(request, &result);
-    request_path(request, &result);
+    request_path(request, &path);
     drop_request(request);
     handle_t fields = new_fields();
     append_field(fields, TEXT("content-type"), TEXT("text/plain"), &result);

@@ -1,0 +1,66 @@
+/* Memory for what has a size of its own and lives between calls: fields, heads and bodies.
+ *
+ * Blocks come in powers of two; a freed one serves the next of its size. All of it is bounded, and
+ * a guest that holds more traps.
+ */
+#ifndef HEAP_H
+#define HEAP_H
+
+#include "../wasi/memory.h"
+
+#define HEAP_BYTES (4u * 1024 * 1024)
+#define BLOCK_HEADER 8u
+#define CLASSES 24u
+
+typedef union block {
+    union block *next; /* while it is free */
+    struct {
+        uint32_t of_class;
+        uint32_t padding;
+    } used;
+} block_t;
+
+_Static_assert(sizeof(block_t) == BLOCK_HEADER, "memory behind a header is aligned");
+
+static _Alignas(8) uint8_t heap[HEAP_BYTES];
+static uint32_t heap_used;
+static block_t *heap_free[CLASSES];
+
+/* Return memory that holds anything. */
+static void *heap_take(size_t size) {
+    if (size > HEAP_BYTES / 2) {
+        __builtin_trap();
+    }
+    uint32_t whole = (uint32_t)size + BLOCK_HEADER;
+    uint32_t of_class = whole <= 32 ? 5 : 32 - (uint32_t)__builtin_clz(whole - 1);
+    block_t *block = heap_free[of_class];
+    if (block != NULL) {
+        heap_free[of_class] = block->next;
+    } else {
+        if ((1u << of_class) > HEAP_BYTES - heap_used) {
+            __builtin_trap();
+        }
+        block = (block_t *)(heap + heap_used);
+        heap_used += 1u << of_class;
+    }
+    block->used.of_class = of_class;
+    return block + 1;
+}
+
+static void *heap_zeroed(size_t size) {
+    void *memory = heap_take(size);
+    __builtin_memset(memory, 0, size);
+    return memory;
+}
+
+/* NULL is no memory, and may be given back. */
+static void heap_give(void *memory) {
+    if (memory != NULL) {
+        block_t *block = (block_t *)memory - 1;
+        uint32_t of_class = block->used.of_class;
+        block->next = heap_free[of_class];
+        heap_free[of_class] = block;
+    }
+}
+
+#endif

@@ -1,0 +1,1 @@
+"""Who answers a request: decisions from what is deployed, without I/O."""

@@ -1,0 +1,44 @@
+"""An unmodified guest in Python that answers HTTP, behind the HTTP adapter."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hosts.engine.base import World
+from hosts.engine.wasmtime_engine import WasmtimeEngine
+from hosts.http.guest import GuestHandler, of_instance
+from tests.contract.engine.building import part
+from tests.guests.languages import web
+from tests.integration.recorded_exchange import RecordedExchange
+
+pytestmark = [
+    pytest.mark.wasm,
+    pytest.mark.timeout(400),  # the first run builds the guest and compiles it
+]
+
+
+@pytest.fixture
+async def handler(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GuestHandler]:
+    engine = WasmtimeEngine(tmp_path_factory.getbasetemp() / "python", optimises_later=False)
+    program = await engine.load([part("guest", web.python().read_bytes())], [])
+    instance = await program.instantiate({}, World())
+    yield GuestHandler(of_instance(instance), deadline_s=60.0)
+    instance.close()
+    engine.close()
+
+
+async def test_one_instance_answers_several_requests(handler: GuestHandler) -> None:
+    for path in ("/one", "/two?x=1"):
+        exchange = RecordedExchange(path)
+        await handler(exchange)
+        assert (exchange.status, exchange.received) == (200, f"hello from {path}\n".encode())
+        assert list(exchange.headers) == [(b"content-type", b"text/plain")]
+
+
+async def test_a_body_comes_back_as_it_went(handler: GuestHandler) -> None:
+    parts = [bytes(range(256)) * 40] * 20
+    exchange = RecordedExchange("/echo", method="POST", parts=parts)
+    await handler(exchange)
+    assert exchange.received == b"".join(parts)

@@ -1,0 +1,442 @@
+"""The HTTP server over real sockets: what RFC 9110 and 9112 ask of an origin server."""
+
+from __future__ import annotations
+
+import socket
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from hosts.http.base import Exchange
+from hosts.http.limits import Limits
+from hosts.http.server import HttpServer
+from hosts.sharing import PortReservation, listening_socket
+from lattice import errors, telemetry
+from tests.integration.http_serving import GET, echo, rest, serving, undated, until_seen
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request):
+    return "asyncio", {"use_uvloop": request.param}
+
+
+async def hello(exchange: Exchange) -> None:
+    exchange.answer(200, ((b"content-type", b"text/plain"),), b"hello\n")
+
+
+HELLO = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 6\r\n%b\r\nhello\n"
+
+
+async def test_a_connection_is_kept_and_answers_come_in_order():
+    async with serving(echo) as running:
+        many = b"".join(
+            b"POST /%d HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n%03d" % (n, n)
+            for n in range(300)
+        )
+        answer = undated(await running.talk(many))
+    expected = b"".join(
+        b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\nPOST /%d %03d" % (len(str(n)) + 10, n, n)
+        for n in range(300)
+    )
+    assert answer == expected
+
+
+async def test_an_answer_has_a_date():
+    async with serving(hello) as running:
+        answer = await running.talk(GET)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\ndate: ")
+    assert answer.count(b" GMT\r\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "connection"),
+    [
+        (b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", b"connection: close\r\n"),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nconnection: x, Close\r\n\r\n", b"connection: close\r\n"),
+        (b"GET / HTTP/1.0\r\n\r\n", b"connection: close\r\n"),
+        (
+            b"GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n" + GET[:-2]
+            + b"connection: close\r\n\r\n",
+            b"connection: keep-alive\r\n",
+        ),
+    ],
+)  # fmt: skip
+async def test_the_client_says_whether_the_connection_is_kept(request_, connection):
+    async with serving(hello) as running:
+        answer = undated(await running.talk(request_, is_ended=False))
+    assert answer.startswith(HELLO % connection)
+    assert answer.endswith(b"connection: close\r\n\r\nhello\n")
+
+
+async def test_head_gets_the_head_alone():
+    async with serving(hello) as running:
+        answer = undated(await running.talk(GET.replace(b"GET", b"HEAD") + GET))
+    assert answer == (HELLO % b"")[:-6] + HELLO % b""
+
+
+async def test_targets_of_every_form_are_understood():
+    seen = []
+
+    async def note(exchange: Exchange) -> None:
+        head = exchange.head
+        seen.append((head.method, head.authority, head.target, list(head.headers)))
+        exchange.answer(204, (), b"")
+
+    async with serving(note) as running:
+        await running.talk(
+            b"OPTIONS * HTTP/1.1\r\nHost: a:80\r\n\r\n"
+            b"GET http://b/x?y HTTP/1.1\r\nHost: a\r\nX: 1\r\n\r\n"
+            b"OPTIONS http://b:8 HTTP/1.1\r\nhost: a\r\n\r\n"
+            b"GET http://b?y HTTP/1.1\r\nhost: a\r\n\r\n"
+        )
+    assert seen == [
+        ("OPTIONS", "a:80", "*", [(b"host", b"a:80")]),
+        ("GET", "b", "/x?y", [(b"host", b"b"), (b"x", b"1")]),
+        ("OPTIONS", "b:8", "*", [(b"host", b"b:8")]),
+        ("GET", "b", "/?y", [(b"host", b"b")]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        b"connection: upgrade\r\nupgrade: websocket\r\n",
+        b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n",
+    ],
+)
+async def test_an_offer_to_upgrade_is_ignored(offer):
+    async with serving(hello) as running:
+        answer = undated(await running.talk(GET[:-2] + offer + b"\r\n" + GET))
+    assert answer == (HELLO % b"") * 2
+
+
+async def test_chunks_and_trailers_go_both_ways():
+    async def back(exchange: Exchange) -> None:
+        await exchange.begin(200, ((b"trailer", b"x"),))
+        while part := await exchange.read(4):
+            await exchange.write(part)
+        await exchange.finish(exchange.trailers)
+
+    async with serving(back) as running:
+        answer = undated(
+            await running.talk(
+                b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+                b"5;a=b\r\nhello\r\n3\r\n wo\r\n0\r\nX: y\r\nHost: evil\r\n\r\n" + GET
+            )
+        )
+    head = b"HTTP/1.1 200 OK\r\ntrailer: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    first = b"4\r\nhell\r\n1\r\no\r\n3\r\n wo\r\n0\r\nx: y\r\n\r\n"
+    assert answer == head + first + head + b"0\r\n\r\n"
+
+
+async def test_what_is_streamed_to_http_1_0_ends_with_the_connection():
+    async def stream(exchange: Exchange) -> None:
+        await exchange.begin(200, ())
+        await exchange.write(b"one")
+        await exchange.write(b"two")
+        await exchange.finish()
+
+    async with serving(stream) as running:
+        answer = undated(await running.talk(b"GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"))
+    assert answer == b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nonetwo"
+
+
+EXPECTING = b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n"
+
+
+async def test_continue_is_sent_when_the_handler_reads():
+    may_read = anyio.Event()
+
+    async def late(exchange: Exchange) -> None:
+        await may_read.wait()
+        await echo(exchange)
+
+    async with serving(late) as running, await running.connect() as stream:
+        await stream.send(EXPECTING)
+        await running.until("in_flight == 1")
+        may_read.set()
+        assert await stream.receive() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await stream.send(b"ok")
+        assert (await until_seen(stream, b"ok")).endswith(b"POST / ok")
+
+
+async def test_who_answers_without_reading_never_asks_for_the_body():
+    async with serving(hello) as running:
+        answer = undated(await running.talk(EXPECTING))
+    assert answer == HELLO % b"connection: close\r\n"
+
+
+async def test_a_body_that_is_not_waited_for_is_not_asked_for():
+    async with serving(echo) as running:
+        answer = undated(await running.talk(EXPECTING + b"ok"))
+    assert answer == b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nPOST / ok"
+
+
+async def test_informational_answers_come_before_the_final_one():
+    async def hint(exchange: Exchange) -> None:
+        await exchange.inform(103, ((b"link", b"</a.css>"),))
+        exchange.answer(200, (), b"")
+
+    async with serving(hint) as running:
+        new = undated(await running.talk(GET))
+        old = undated(await running.talk(b"GET / HTTP/1.0\r\n\r\n"))
+    assert new.startswith(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n")
+    assert old.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_a_body_that_nobody_read_is_dropped_and_the_connection_kept():
+    async with serving(hello) as running:
+        answer = undated(
+            await running.talk(
+                b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n" + b"x" * 100_000,
+                GET,
+            )
+        )
+    assert answer == (HELLO % b"") * 2
+
+
+async def test_a_body_that_is_here_is_had_without_waiting():
+    seen = []
+
+    async def look(exchange: Exchange) -> None:
+        seen.append(exchange.body)
+        seen.append(await exchange.read(3))
+        await hello(exchange)
+
+    async with serving(look) as running:
+        await running.talk(
+            b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello"
+            b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n" + GET
+        )
+    assert seen == [b"hello", b"hel", b"ab", b"ab", b"", b""]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.InvalidError("no"), 400),
+        (errors.DeniedError("no"), 403),
+        (errors.NotFoundError("no"), 404),
+        (errors.ConflictError("no"), 409),
+        (errors.GuestTrapError("no"), 500),
+        (errors.IncompatibleError("no"), 502),
+        (errors.NoRouteError("no"), 503),
+        (errors.OverloadedError("no", retry_after_ms=1500), 503),
+        (errors.DeadlineExceededError("no"), 504),
+        (ValueError("no"), 500),
+        (None, 500),
+    ],
+)
+async def test_an_error_of_the_handler_is_a_status(error, status, caplog):
+    async def fail(_: Exchange) -> None:
+        if error is not None:
+            raise error
+
+    async with serving(fail) as running:
+        answer = await running.talk(GET + GET)
+    assert answer.count(b"HTTP/1.1 %d " % status) == 2
+    assert (b"retry-after: " in answer) == (status == 503)
+    assert b"\nno\n" not in answer
+    assert bool(caplog.records) == (status == 500)
+
+
+async def test_in_development_the_client_sees_the_message():
+    async def fail(_: Exchange) -> None:
+        raise errors.OverloadedError("no room", retry_after_ms=1500)
+
+    async with serving(fail, is_dev=True) as running:
+        answer = await running.talk(GET)
+    assert b"retry-after: 2\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n503 Service Unavailable\n\nno room\n")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ((b"x", b"a\r\nset-cookie: b"),), ((b"x", b"a\nb"),), ((b"x", b"a\0"),), ((b"x y", b""),),
+        ((b"x: y\r\nz", b""),), ((b"", b""),), ((b"content-length", b"+1"),),
+        ((b"content-length", b"7"),),
+    ],
+)  # fmt: skip
+async def test_headers_that_would_break_the_answer_are_the_handlers_fault(headers):
+    async def wrong(exchange: Exchange) -> None:
+        exchange.answer(200, headers, b"hello\n")
+
+    async with serving(wrong) as running:
+        answer = await running.talk(GET)
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"set-cookie" not in answer
+
+
+async def test_an_answer_that_is_not_finished_breaks_the_connection():
+    async def stop(exchange: Exchange) -> None:
+        await exchange.begin(200, ((b"content-length", b"10"),))
+        await exchange.write(b"half")
+
+    async with serving(stop) as running:
+        answer = await running.talk(GET)
+        await running.until("connections == 0")
+    assert b"halfhalf" not in answer
+
+
+async def test_a_second_answer_is_refused_and_the_first_stands(caplog):
+    async def twice(exchange: Exchange) -> None:
+        await hello(exchange)
+        await hello(exchange)
+
+    async with serving(twice) as running:
+        answer = undated(await running.talk(GET))
+    assert answer == HELLO % b""
+
+
+async def test_writers_wait_for_a_client_that_does_not_read():
+    written = 0
+
+    async def pour(exchange: Exchange) -> None:
+        nonlocal written
+        await exchange.begin(200, ())
+        for _ in range(4096):
+            await exchange.write(bytes(16384))
+            written += 16384
+        await exchange.finish()
+
+    async with serving(pour) as running, await running.connect() as stream:
+        await stream.send(GET[:-2] + b"connection: close\r\n\r\n")
+        await stream.receive(1)
+        for _ in range(100):
+            await checkpoint()
+        assert written < 32 * 1024**2  # what the system's own buffers take
+        assert len(await rest(stream)) > 64 * 1024**2
+    assert written == 64 * 1024**2
+
+
+async def test_readers_have_the_client_wait():
+    may_read = anyio.Event()
+    total = 0
+
+    async def late(exchange: Exchange) -> None:
+        nonlocal total
+        await may_read.wait()
+        while part := await exchange.read(1 << 20):
+            total += len(part)
+        await hello(exchange)
+
+    limits = Limits(read_buffer_bytes=65536)
+    sent = 0
+    async with serving(late, limits=limits) as running, await running.connect() as stream:
+        await stream.send(
+            b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % (64 * 1024**2)
+        )
+
+        async def pour() -> None:
+            nonlocal sent
+            for _ in range(64):
+                await stream.send(bytes(1024**2))
+                sent += 1024**2
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pour)
+            for _ in range(100):
+                await checkpoint()
+            assert sent < 32 * 1024**2
+            may_read.set()
+        assert (await until_seen(stream, b"hello\n")).startswith(b"HTTP/1.1 200")
+    assert total == sent == 64 * 1024**2
+
+
+async def test_a_connection_that_was_accepted_elsewhere_is_served_with_what_was_read_of_it():
+    async with serving(hello) as running:
+        with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+            stream = await anyio.connect_tcp(*elsewhere.getsockname())
+            accepted, _ = elsewhere.accept()
+        async with stream:
+            await stream.send(GET[10:])
+            await running.server.adopt(accepted, GET[:10])
+            assert undated(await until_seen(stream, b"hello\n")) == HELLO % b""
+
+
+async def test_workers_share_a_port_and_one_may_leave():
+    served = []
+
+    def named(name: str) -> HttpServer:
+        async def handler(exchange: Exchange) -> None:
+            served.append(name)
+            await hello(exchange)
+
+        return HttpServer(handler)
+
+    reserved = PortReservation("127.0.0.1", 0)
+    first, second = named("first"), named("second")
+    async with anyio.create_task_group() as tasks:
+        for server in (first, second):
+            await tasks.start(server.serve, [listening_socket(reserved.address, backlog=16)])
+        for _ in range(40):
+            async with await anyio.connect_tcp(*reserved.address) as stream:
+                await stream.send(GET)
+                await until_seen(stream, b"hello\n")
+        assert set(served) == {"first", "second"}
+        await first.drain(1)
+        served.clear()
+        for _ in range(10):
+            async with await anyio.connect_tcp(*reserved.address) as stream:
+                await stream.send(GET)
+                await until_seen(stream, b"hello\n")
+        assert served == ["second"] * 10
+        tasks.cancel_scope.cancel()
+    reserved.close()
+
+
+async def test_a_span_continues_the_trace_of_the_client(monkeypatch):
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    monkeypatch.setattr(telemetry, "_TRACER", provider.get_tracer("lattice"))
+    told = []
+
+    async def note(exchange: Exchange) -> None:
+        told.extend(value for name, value in exchange.head.headers if name == b"traceparent")
+        await hello(exchange)
+
+    parent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with serving(note) as running:
+        await running.talk(GET[:-2] + b"traceparent: %b\r\n\r\n" % parent)
+    (span,) = exporter.get_finished_spans()
+    context = span.get_span_context()
+    assert (span.name, span.kind) == ("GET", trace.SpanKind.SERVER)
+    assert f"{context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
+    assert f"{span.parent.span_id:016x}" == "b7ad6b7169203331"
+    assert span.attributes["http.response.status_code"] == 200
+    assert told == [f"00-{context.trace_id:032x}-{context.span_id:016x}-01".encode()]
+
+
+async def test_requests_with_the_same_head_are_told_apart_by_their_bodies():
+    post = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n"
+    async with serving(echo) as running:
+        answer = undated(await running.talk(post + b"1" + post + b"2" + GET + post + b"3"))
+    assert [part[:8] for part in answer.split(b"\r\n\r\n")[1:]] == [
+        b"POST / 1", b"POST / 2", b"GET /hel", b"POST / 3",
+    ]  # fmt: skip
+
+
+async def test_who_reads_after_the_answer_never_gets_the_next_request():
+    kept = []
+
+    async def keep(exchange: Exchange) -> None:
+        kept.append(exchange)
+        await hello(exchange)
+
+    async with serving(keep) as running, await running.connect() as stream:
+        await stream.send(GET)
+        await until_seen(stream, b"hello\n")
+        await stream.send(GET[:-4])
+        assert await kept[0].read(100) == b""
+        assert kept[0].body == b""
+        await stream.send(GET[-4:])
+        await until_seen(stream, b"hello\n")
