@@ -6,6 +6,7 @@ A case says nothing about how often or in which order it runs; that is the runne
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,10 +21,26 @@ Operation = Callable[[], object]
 Clocked = Callable[[], Awaitable[float]]
 """Does the thing once and returns the seconds that count, for things with a preparation."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a sample says that measures itself: a load generator's run, for one."""
+
+    elapsed_s: float
+    operations: float  # done in that time
+    figures: Mapping[str, float]  # by names that end in their unit; of each less is better
+
+
+Sampler = Callable[[float], Awaitable[Reading]]
+"""Takes a sample by itself. Its argument is the share of the full effort that is wanted: 1 for a
+measurement, less for a look, next to nothing to see that it runs."""
+
 UNITS: Mapping[str, float] = {
-    "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "op/s": 1.0, "KiB": 1024.0, "MiB": 1048576.0,
+    "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "op/s": 1.0, "MB/s": 1.0,
+    "KiB": 1024.0, "MiB": 1048576.0,
 }  # fmt: skip
-"""Seconds in each unit of time, bytes in each unit of memory; rates have one unit."""
+"""Seconds in each unit of time, bytes in each unit of memory; rates have one operation, which is
+a million bytes where the unit says so."""
 
 Figures = Callable[[], Mapping[str, float]]
 """Returns further figures of a case, by names that end in their unit; asked after the samples."""
@@ -49,18 +66,21 @@ class Case:
 
     name: str
     what: str  # one sentence: what one operation does, on what input
-    ours: Operation | Clocked
-    peer: Operation | Clocked | None = None
+    ours: Operation | Clocked | Sampler
+    peer: Operation | Clocked | Sampler | None = None
     peer_name: str = ""  # or, without a peer, why there is none
     unit: str = "us"  # one of `UNITS`
     operations: int = 1  # that one call of `ours` or `peer` does
     is_clocked: bool = False  # both sides return their own seconds (or bytes); a sample is one call
+    is_sampled: bool = False  # both sides are a `Sampler`
     warm_up: int = 10  # calls of each side before the first sample
     repetitions: int | None = None  # samples of each side, where the runner's number is wrong
     target: float | None = None  # the ratio that is wanted
+    targets: Mapping[str, float] = field(default_factory=dict[str, float])  # ratios of figures
     limit: float | None = None  # in the unit: ours must stay below it
     figures: Figures = dict[str, float]
     check: Callable[[], None] = lambda: None  # that both sides do the same; not run before "cold"
+    around: Callable[[float], AbstractAsyncContextManager[object]] = nullcontext  # takes the effort
     is_cold_too: bool = False  # also measure the first call in a fresh process, as `<name>_cold`
     servers: Mapping[str, int] = field(default_factory=dict[str, int])  # name -> pid, for CPU time
     peer_servers: Mapping[str, int] = field(default_factory=dict[str, int])  # the same of the peer
@@ -71,7 +91,7 @@ class Case:
     @property
     def direction(self) -> Direction:
         """Return whether less is better or more."""
-        return "rate" if self.unit == "op/s" else "time"
+        return "rate" if self.unit.endswith("/s") else "time"
 
     def value(self, elapsed_s: float) -> float:
         """Return the seconds of one operation in the case's unit."""

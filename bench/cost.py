@@ -50,7 +50,9 @@ def read_cost(servers: Mapping[str, int]) -> Cost:
     )
 
 
-def summary(costs: Sequence[Cost], elapsed_s: Sequence[float], operations: int) -> dict[str, float]:
+def summary(
+    costs: Sequence[Cost], elapsed_s: Sequence[float], operations: float
+) -> dict[str, float]:
     """Return the mean cost of one operation over all samples.
 
     `wait_s` is the time in which neither this process nor its children ran.

@@ -10,7 +10,8 @@ from html import escape
 from typing import Any
 
 from bench.charts import RatioRow, SampleRow, ratios, samples
-from bench.table import figure, seconds, span
+from bench.results import CPU
+from bench.table import figure, reading, seconds, span
 
 Found = Sequence[tuple[str, Mapping[str, Any]]]
 """Name of each file (without folder and ending) and what it holds."""
@@ -74,14 +75,18 @@ def page(found: Found) -> str:
 def _overview(found: Found, names: Sequence[str]) -> str:
     rows = [
         RatioRow(
-            label=_titled(name, source, found),
+            label=_titled(label, source, found),
             ratio=case["ratio"],
             low=case["ci95"][0],
             high=case["ci95"][1],
             target=case.get("target"),
         )
         for name in names
-        for source, case in _of(name, found)
+        for source, whole in _of(name, found)
+        for label, case in (
+            (name, whole),
+            (f"{name}, cpu", whole.get("readings", {}).get(CPU, {})),
+        )
         if case.get("ratio") and case.get("ci95")
     ]
     if not rows:
@@ -164,6 +169,11 @@ def _notes(source: str, case: Mapping[str, Any], found: Found) -> list[str]:
             f'<p class="{escape(verdict)}">{where}limit {figure(case["limit"], case["unit"])}, '
             f"{escape(verdict)}</p>"
         )
+    notes += [
+        f'<p class="{escape(str(each.get("verdict", "")))}">{where}{escape(name)}: ours '
+        f"{escape(reading(each))}</p>"
+        for name, each in case.get("readings", {}).items()
+    ]
     if figures := case.get("figures"):
         said = ", ".join(f"{name} {figure(value)}" for name, value in figures.items())
         notes.append(f"<p>{where}{escape(said)}</p>")

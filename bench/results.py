@@ -2,7 +2,9 @@
 
 The document is `{"machine": {...}, "cases": {NAME: {...}}}`. A case has `unit`, `samples` (how many
 of each side), the medians `ours` and `peer`, `ratio` (above 1 is better for ours) with its 95 %
-interval `ci95`, and every sample under `raw`, so that anybody can draw other conclusions.
+interval `ci95`, and every sample under `raw`, so that anybody can draw other conclusions. What the
+samples say besides a rate (`bench.case.Reading`) stands under `readings`, each with a ratio of its
+own; `throughput_ratio` and `cpu_ratio` are then the two that matter.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from bench.statistics import Interval, median, median_interval, ratio, ratio_int
 
 RESULTS = Path(__file__).parent / "results"
 BASELINES = RESULTS / "baselines"
+
+CPU = "cpu_us"
+"""The reading that is the servers' processor time of one operation."""
 
 SIGNIFICANT_DIGITS = 6
 """Digits that are written: more than any of these clocks tells."""
@@ -51,6 +56,7 @@ def case_results(case: Case, measured: Mapping[SideName, Measured], seed: int) -
         }
         if case.target is not None:
             result |= {"target": case.target, "verdict": interval.verdict(case.target)}
+    _add_readings(result, case, measured, seed)
     if case.limit is not None:
         low, high = result["ours_ci95"]
         met = "pass" if high < case.limit else "fail" if low >= case.limit else "none"
@@ -61,11 +67,46 @@ def case_results(case: Case, measured: Mapping[SideName, Measured], seed: int) -
     if first:
         result["first"] = first
     cost = result["cost"] = {name: side.cost(case) for name, side in measured.items()}
-    if "peer" in cost and (own := cpu_s(cost["ours"])) > 0:
+    if "peer" in cost and "cpu_ratio" not in result and (own := cpu_s(cost["ours"])) > 0:
         result["cpu_ratio"] = cpu_s(cost["peer"]) / own
     result |= {"calls": {name: side.calls for name, side in measured.items()}, "raw": raw}
     rounded: dict[str, Any] = _rounded(result)
     return rounded
+
+
+def _add_readings(
+    result: dict[str, Any], case: Case, measured: Mapping[SideName, Measured], seed: int
+) -> None:
+    """Add what samples that were taken by the operations themselves say besides the rate.
+
+    The verdict is then that of all targets together: one that was missed is missed.
+    """
+    if not measured["ours"].readings:
+        return
+    found: dict[str, Any] = {}
+    for name in measured["ours"].readings[0].figures:
+        raw = {
+            side: [reading.figures[name] for reading in each.readings]
+            for side, each in measured.items()
+        }
+        one: dict[str, Any] = {side: median(values) for side, values in raw.items()} | {"raw": raw}
+        if "peer" in raw and min(one["ours"], one["peer"]) > 0:
+            interval = ratio_interval(raw["ours"], raw["peer"], "time", seed=seed)
+            one |= {
+                "ratio": ratio(raw["ours"], raw["peer"], "time"),
+                "ci95": _ends(interval),
+            }
+            if (target := case.targets.get(name)) is not None:
+                one |= {"target": target, "verdict": interval.verdict(target)}
+        found[name] = one
+    result["readings"] = found
+    if "ratio" in result:
+        result |= {"throughput_ratio": result["ratio"], "throughput_ci95": result["ci95"]}
+    if "ratio" in found.get(CPU, {}):
+        result |= {"cpu_ratio": found[CPU]["ratio"], "cpu_ci95": found[CPU]["ci95"]}
+    verdicts = [each["verdict"] for each in (result, *found.values()) if "verdict" in each]
+    if verdicts:
+        result["verdict"] = min(verdicts, key=("fail", "none", "pass").index)
 
 
 def cpu_s(cost: Mapping[str, float]) -> float:

@@ -18,7 +18,7 @@ from typing import cast
 
 import anyio
 
-from bench.case import Case, Clocked, Operation, SideName
+from bench.case import Case, Clocked, Operation, Reading, Sampler, SideName
 from bench.cost import Cost, count_instructions, read_cost, summary
 
 Clock = Callable[[], float]
@@ -39,6 +39,7 @@ class Plan:
     cold_repetitions: int = 9  # fresh processes for each side
     has_instructions: bool = True  # count them where the machine can
     seed: int = 1
+    effort: float = 1.0  # of operations that take their samples themselves
     is_smoke: bool = False  # each side runs once, to see that it runs: its figures mean nothing
 
     def __post_init__(self) -> None:
@@ -46,11 +47,12 @@ class Plan:
         assert enough or self.is_smoke, "too few for an interval"
 
 
-QUICK = Plan(repetitions=7, sample_s=0.005, cold_repetitions=5, has_instructions=False)
+QUICK = Plan(repetitions=7, sample_s=0.005, cold_repetitions=5, has_instructions=False, effort=0.5)
 """A look that takes a second or two for each case."""
 
 SMOKE = Plan(
-    repetitions=1, sample_s=0, cold_repetitions=1, has_instructions=False, is_smoke=True
+    repetitions=1, sample_s=0, cold_repetitions=1, has_instructions=False, effort=0.01,
+    is_smoke=True,
 )  # fmt: skip
 """Shows that a case runs, nothing else."""
 
@@ -65,17 +67,20 @@ class Measured:
     elapsed_s: list[float] = field(default_factory=list)  # of whole samples
     costs: list[Cost] = field(default_factory=list)
     instructions: float | None = None  # of one operation
+    readings: list[Reading] = field(default_factory=list)  # of an operation that samples itself
 
     def cost(self, case: Case) -> dict[str, float]:
         """Return the mean cost of one operation."""
-        operations = self.calls * case.operations * len(self.samples_s)
+        operations: float = self.calls * case.operations * len(self.samples_s)
+        if self.readings:
+            operations = sum(each.operations for each in self.readings)
         mean = summary(self.costs, self.elapsed_s, operations)
         return mean if self.instructions is None else mean | {"instructions": self.instructions}
 
 
-def sides(case: Case) -> dict[SideName, Operation | Clocked]:
+def sides(case: Case) -> dict[SideName, Operation | Clocked | Sampler]:
     """Return the operations of a case by side."""
-    found: dict[SideName, Operation | Clocked] = {"ours": case.ours}
+    found: dict[SideName, Operation | Clocked | Sampler] = {"ours": case.ours}
     if case.peer is not None:
         found["peer"] = case.peer
     return found
@@ -89,8 +94,15 @@ async def measure(
     Raises:
         AssertionError: the sides of the case do not do the same work.
     """
+    async with case.around(plan.effort):
+        if case.is_sampled:
+            return await _read(case, plan, clock)
+        return await _measured(case, plan, clock)
+
+
+async def _measured(case: Case, plan: Plan, clock: Clock) -> dict[SideName, Measured]:
     order = random.Random(f"{plan.seed} {case.name}")
-    operations = sides(case)
+    operations = {name: cast("Operation | Clocked", each) for name, each in sides(case).items()}
     measured: dict[SideName, Measured] = {}
     if plan.is_smoke:
         return {name: await _once(each, case, clock) for name, each in operations.items()}
@@ -107,6 +119,32 @@ async def measure(
         for name, operation in pair:
             servers = case.servers if name == "ours" else case.peer_servers
             await _sample(operation, case, servers, measured[name], clock)
+    return measured
+
+
+async def _read(case: Case, plan: Plan, clock: Clock) -> dict[SideName, Measured]:
+    """Take the samples of operations that sample themselves, in the order ABBA."""
+    samplers = {name: cast("Sampler", each) for name, each in sides(case).items()}
+    measured = {name: Measured(first_s=0.0) for name in samplers}
+    case.check()
+    if not plan.is_smoke:
+        for sampler in samplers.values():
+            for _ in range(case.warm_up):
+                await sampler(plan.effort)
+    order = list(samplers)
+    random.Random(f"{plan.seed} {case.name}").shuffle(order)
+    repetitions = 1 if plan.is_smoke else min(case.repetitions or 1000, plan.repetitions)
+    for _ in range(repetitions):
+        for name in order:
+            servers = case.servers if name == "ours" else case.peer_servers
+            side = measured[name]
+            before, began_s = read_cost(servers), clock()
+            reading = await samplers[name](plan.effort)
+            side.elapsed_s.append(clock() - began_s)
+            side.costs.append(read_cost(servers).since(before))
+            side.samples_s.append(reading.elapsed_s / reading.operations)
+            side.readings.append(reading)
+        order.reverse()
     return measured
 
 
@@ -161,7 +199,7 @@ def child_command(suite: str, case: str, side: SideName, calls: int) -> tuple[st
 
 async def run_once(case: Case, side: SideName, calls: int) -> dict[str, object]:
     """Return time and cost of some calls, for the process that asked for them."""
-    operation = sides(case)[side]
+    operation = cast("Operation | Clocked", sides(case)[side])
     before = read_cost(case.servers)
     elapsed_s = await _timed(operation, calls, case, time.perf_counter)
     cost = read_cost(case.servers).since(before)

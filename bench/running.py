@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import anyio
 import nats
@@ -45,10 +46,11 @@ class RunningLattice:
     settings: Settings
     pids: Mapping[str, int]  # by the name of the process: nats-server, scheduler, host-1, ...
     folder: Path  # for images and manifests
+    environment: Mapping[str, str]  # of further processes that belong to it
 
 
 @asynccontextmanager
-async def lattice_up(hosts: int) -> AsyncIterator[RunningLattice]:
+async def lattice_up(hosts: int, *options: str) -> AsyncIterator[RunningLattice]:
     """Yield a lattice of so many hosts on this machine.
 
     Raises:
@@ -58,15 +60,16 @@ async def lattice_up(hosts: int) -> AsyncIterator[RunningLattice]:
         folder = Path(name)
         words = ["up", "--hosts", str(hosts), "--dir", str(folder / "up"), "--output", "json"]
         environment = {**os.environ, HOME_VARIABLE: str(folder / "config")}
-        command = [sys.executable, "-m", "lattice", *words]
-        async with _process(command, environment) as process:
-            facts = json.loads(await _first_line(process, "lattice up"))
+        command = [sys.executable, "-m", "lattice", *words, *options]
+        async with running(command, environment) as process:
+            facts = json.loads(await first_line(process, "lattice up"))
             yield RunningLattice(
                 settings=Settings(
                     lattice=facts["lattice"], servers=(facts["nats"],), nkey=Path(facts["nkey"])
                 ),
                 pids={each["name"]: each["pid"] for each in facts["processes"]},
                 folder=folder,
+                environment=environment,
             )
 
 
@@ -76,10 +79,10 @@ async def bare_echo() -> AsyncIterator[tuple[Client, Mapping[str, int]]]:
     with TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         words = ["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", str(folder)]
-        async with _process([str(find_binary()), *words]) as server:
+        async with running([str(find_binary()), *words]) as server:
             url = await _url_of_server(folder)
-            async with _process([sys.executable, "-m", "bench.echo", url, ECHO_SUBJECT]) as echo:
-                await _first_line(echo, "the echo")
+            async with running([sys.executable, "-m", "bench.echo", url, ECHO_SUBJECT]) as echo:
+                await first_line(echo, "the echo")
                 client = await nats.connect(url)
                 try:
                     yield client, {"nats-server": server.pid, "echo": echo.pid}
@@ -88,11 +91,16 @@ async def bare_echo() -> AsyncIterator[tuple[Client, Mapping[str, int]]]:
 
 
 @asynccontextmanager
-async def _process(
-    command: Sequence[str], environment: Mapping[str, str] | None = None
+async def running(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    says_on: Literal["stdout", "stderr"] = "stdout",
 ) -> AsyncIterator[Process]:
+    """Yield a process of which one output can be read; it is told to end afterwards."""
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, says_on: subprocess.PIPE}
     process = await anyio.open_process(
-        command, stdin=None, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        command, stdin=None, stdout=pipes["stdout"], stderr=pipes["stderr"], env=environment
     )
     try:
         yield process
@@ -107,13 +115,17 @@ async def _process(
             await process.aclose()
 
 
-async def _first_line(process: Process, what: str) -> bytes:
-    assert process.stdout is not None, "it was opened as a pipe"
+async def first_line(process: Process, what: str) -> bytes:
+    """Return the first line that a process says, without its end.
+
+    Raises:
+        UnavailableError: it says nothing in time, or ended.
+    """
+    output = process.stdout or process.stderr
+    assert output is not None, "one of them was opened as a pipe"
     try:
         with anyio.fail_after(START_S):
-            return await BufferedByteReceiveStream(process.stdout).receive_until(
-                b"\n", LINE_BYTES_MAX
-            )
+            return await BufferedByteReceiveStream(output).receive_until(b"\n", LINE_BYTES_MAX)
     except (TimeoutError, anyio.EndOfStream, anyio.IncompleteRead):
         message = f"{what} did not start within {START_S:g} s, or ended"
         raise UnavailableError(message) from None

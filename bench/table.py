@@ -16,7 +16,27 @@ def lines_of(cases: Mapping[str, Mapping[str, Any]]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return [*table, *_figures(cases), *_left_out(cases)]
+    return [*table, *_readings(cases), *_figures(cases), *_left_out(cases)]
+
+
+def _readings(cases: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [
+        f"{name}: "
+        + ", ".join(f"{key} {reading(value)}" for key, value in case["readings"].items())
+        for name, case in cases.items()
+        if case.get("readings")
+    ]
+
+
+def reading(found: Mapping[str, Any]) -> str:
+    """Return what one reading of a case says, of both sides, with the ratio and its interval."""
+    if "peer" not in found:
+        return figure(found["ours"])
+    both = f"{figure(found['ours'])} to {figure(found['peer'])}"
+    if "ratio" not in found:
+        return both
+    said = f", {found['verdict']} at {figure(found['target'])}" if "verdict" in found else ""
+    return f"{both} = {figure(found['ratio'])} ({span(found['ci95'])}{said})"
 
 
 def _figures(cases: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -26,6 +26,7 @@ from hosts.directories import Directories
 from hosts.endpoints import Endpoints
 from hosts.engine.base import Directory, Engine
 from hosts.guarded import Guard, GuardedEngine
+from hosts.http.front import NO_HTTP, Front, HttpOptions
 from hosts.invoker import Invoker
 from hosts.labels import first_labels
 from hosts.lifecycle import (
@@ -95,6 +96,7 @@ class HostOptions:
     directories: Mapping[str, Directory] = field(default_factory=dict[str, Directory])
     # directories: those that manifests may name, by the names of the grants
     guard: Guard = field(default_factory=Guard)
+    http: HttpOptions = NO_HTTP  # where it takes requests
     after: str = ""  # how the process before this one ended, when a supervisor started it again
 
 
@@ -160,7 +162,10 @@ class Agent:
         ready = ReadyReplicas()
         bus = connection.bus
         self._targets = Targets(connection.control, host, self._feed)
-        self._endpoints = Endpoints(host=host, bus=bus, names=names, clock=clock, ready=ready)
+        self._endpoints = Endpoints(
+            host=host, bus=bus, names=names, clock=clock, ready=ready, http=options.http.internal
+        )
+        relay = self._endpoints.relay
         self._directories = Directories(options.directory / "scratch", options.directories)
         self._runner = Runner(
             workloads=Workloads(
@@ -169,7 +174,9 @@ class Agent:
                 engine=GuardedEngine(engine, options.guard),
                 programs=Programs(bytes_max=options.program_bytes_max),
             ),
-            invoker=Invoker(host=host, bus=bus, names=names, clock=clock, callees=ready),
+            invoker=Invoker(
+                host=host, bus=bus, names=names, clock=clock, callees=ready, internal=relay.internal
+            ),
             endpoints=self._endpoints,
             logbook=self._logbook,
             clock=clock,
@@ -177,6 +184,7 @@ class Agent:
             guard=options.guard,
             directories=self._directories,
         )
+        self._front = Front(options.http, connection.control, ready, clock, forward=relay.forward)
         facts = _facts(options, boot, engine)
         self._presence = Presence(connection.hosts, facts, has_lease=self._has_lease)
         self._control = HostControl(
@@ -212,6 +220,7 @@ class Agent:
         group.start_soon(self._announcer.publish)
         await group.start(self._control.run)
         await group.start(self._endpoints.run)
+        await group.start(self._front.run)
         facts = self._presence.inventory
         log.info("host %s (%s) started, boot %s, release %s",
                  facts.name, facts.host, self._boot, facts.version)  # fmt: skip
@@ -352,6 +361,7 @@ class Agent:
 
     async def _leave(self) -> None:
         log.info("host stops")
+        await self._front.drain()
         with anyio.move_on_after(DRAIN_S + STOP_S):
             await self._runner.stop_all()
         self._say("host-stopped")
@@ -374,4 +384,5 @@ def _facts(options: HostOptions, boot: str, engine: Engine) -> Inventory:
         features=FEATURES,
         version=__version__,
         curve_key=options.curve_key,
+        http=options.http.urls,
     )

@@ -7,6 +7,7 @@ and how deep it is; beyond, the invocation carries hops, deployments, deadline a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
 from lattice.errors import ConflictError, DeadlineExceededError
@@ -16,6 +17,9 @@ CALL_DEPTH_MAX = 48
 """Calls inside each other on one host, from program to program. Each holds an instance and its
 memory until the inner ones return, and the interpreter's own stack grows with them: its limit of
 1,000 frames would be reached at about 90."""
+
+DEADLINE_MS_MAX = 24 * 3600 * 1000
+"""The longest deadline that a caller from elsewhere may ask for: a day."""
 
 STEPS_SHOWN_MAX = 12
 """Steps of a chain that a message shows; the middle of a longer one says little."""
@@ -44,7 +48,17 @@ class CallContext:
 
     def within(self, deployment: str) -> CallContext:
         """Return the context of calls that a deployment makes while it works on this one."""
-        return replace(self, caller=deployment, chain=(*self.chain, deployment), legs=self.legs)
+        return CallContext(  # what `replace` does, in a fifth of its time
+            deadline_at_s=self.deadline_at_s,
+            hops=self.hops,
+            chain=(*self.chain, deployment),
+            trace=self.trace,
+            caller=deployment,
+            key=self.key,
+            holds=self.holds,
+            steps=self.steps,
+            legs=self.legs,
+        )
 
     def into(self, step: Step) -> CallContext:
         """Return the context of a call while a function works on it.
@@ -88,6 +102,10 @@ class CallContext:
     def report(self, leg: Leg, inner: Sequence[Leg] = ()) -> None:
         """Add a hop, and those that were made behind it."""
         self.legs.extend((leg, *inner)[: LEGS_MAX - len(self.legs)])
+
+
+at_work: ContextVar[CallContext | None] = ContextVar("at_work", default=None)
+"""The call that a program works on which may send requests: they belong to it."""
 
 
 def told(steps: Sequence[Step]) -> str:

@@ -33,6 +33,8 @@ class ReadyReplicas:
         Equally busy ones take turns.
         """
         replicas = self._replicas.get(deployment, [])
+        if len(replicas) == 1 and generation in (0, replicas[0].generation):
+            return replicas[0]  # the usual case, and one of every call
         wanted = generation or max((r.generation for r in replicas), default=0)
         candidates = [r for r in replicas if r.generation == wanted]
         if not candidates:

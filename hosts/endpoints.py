@@ -6,15 +6,17 @@ callers are answered in JSON.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
-from hosts.callcontext import CallContext
+from hosts.callcontext import DEADLINE_MS_MAX, CallContext
 from hosts.callees import ReadyReplicas
+from hosts.http.internal import InternalOptions
+from hosts.http.relay import Relay
+from hosts.openings import Openings
 from hosts.replica import Replica
 from lattice.bus.base import PAYLOAD_BYTES_MAX, Bus, Packet
 from lattice.clock import Clock
@@ -29,37 +31,30 @@ CALLS_MAX = 1024
 """Calls from the bus that one deployment works on at once on this host; replicas have their own
 limits, this one bounds what lies in memory before a replica is chosen."""
 
-DEADLINE_MS_MAX = 24 * 3600 * 1000
-"""The longest deadline that a caller may ask for: a day."""
-
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Opened:
-    """One subscription, shared by the replicas of a deployment; the last one to go closes it."""
-
-    users: int = 0
-    settled: anyio.Event = field(default_factory=anyio.Event)  # calls arrive, or it failed
-    closing: anyio.Event = field(default_factory=anyio.Event)
-    closed: anyio.Event = field(default_factory=anyio.Event)
-    failure: LatticeError | None = None
-
 
 class Endpoints:
     """The subscriptions through which this host answers calls."""
 
     def __init__(
-        self, *, host: str, bus: Bus, names: Names, clock: Clock, ready: ReadyReplicas
+        self,
+        *,
+        host: str,
+        bus: Bus,
+        names: Names,
+        clock: Clock,
+        ready: ReadyReplicas,
+        http: InternalOptions | None = None,
     ) -> None:
         self._host = host
         self._bus = bus
         self._names = names
         self._clock = clock
         self._ready = ready
-        self._opened: dict[str, _Opened] = {}
-        self._group: TaskGroup | None = None
+        self.relay = Relay(host=host, bus=bus, names=names, clock=clock, sites=ready, options=http)
+        """What requests over HTTP come and go through."""
+        self._openings = Openings(
+            bus, names.calls_of, self._answer, queue=CALL_QUEUE, concurrency=CALLS_MAX
+        )
 
     @property
     def ready(self) -> ReadyReplicas:
@@ -68,67 +63,40 @@ class Endpoints:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Hold the subscriptions until cancelled; "started" when calls by host name arrive."""
+        subject = self._names.typed_calls_at(self._host)
         async with (
-            self._bus.serve(self._names.calls_at(self._host), self._answer, concurrency=CALLS_MAX),
-            anyio.create_task_group() as self._group,
+            self._bus.serve(subject, self._answer, concurrency=CALLS_MAX),
+            anyio.create_task_group() as group,
         ):
+            await group.start(self._openings.run)
+            await group.start(self.relay.run)
             task_status.started()
-            await anyio.sleep_forever()
 
-    async def open(self, deployment: str) -> None:
-        """Return when calls of a deployment arrive; each replica opens once and closes once.
+    async def open(self, deployment: str, *, http: bool = False) -> None:
+        """Return when calls of a deployment arrive, and its requests over HTTP if it answers any;
+        each replica opens once and closes once.
 
         Raises:
             LatticeError: the bus refused the subscription; nothing is left to close.
         """
-        assert self._group is not None, "endpoints run before a replica is ready"
-        opened = self._opened.get(deployment)
-        if opened is None:
-            opened = self._opened[deployment] = _Opened()
-            self._group.start_soon(self._serve, deployment, opened)
-        opened.users += 1
+        await self._openings.open(deployment)
+        if not http:
+            return
         try:
-            await opened.settled.wait()
+            await self.relay.open(deployment)
         except BaseException:
-            self._release(deployment, opened)
+            with anyio.CancelScope(shield=True):
+                await self._openings.close(deployment)
             raise
-        if opened.failure is not None:
-            raise opened.failure
 
-    async def close(self, deployment: str) -> None:
+    async def close(self, deployment: str, *, http: bool = False) -> None:
         """Give up what `open` gave; after the last one no new calls are taken, and the running
         ones have been answered.
         """
-        opened = self._opened[deployment]
-        if self._release(deployment, opened):
-            await opened.closed.wait()
-
-    def _release(self, deployment: str, opened: _Opened) -> bool:
-        opened.users -= 1
-        if opened.users:
-            return False
-        if self._opened.get(deployment) is opened:
-            del self._opened[deployment]
-        opened.closing.set()
-        return True
-
-    async def _serve(self, deployment: str, opened: _Opened) -> None:
-        subject = self._names.calls_of(deployment)
-        try:
-            async with self._bus.serve(
-                subject, self._answer, queue=CALL_QUEUE, concurrency=CALLS_MAX
-            ):
-                opened.settled.set()
-                await opened.closing.wait()
-        except LatticeError as exc:
-            log.warning("calls of %s cannot be taken: %s", deployment, exc)
-            opened.failure = exc
-            # Forgotten, so that the next replica that starts subscribes anew.
-            if self._opened.get(deployment) is opened:
-                del self._opened[deployment]
-        finally:
-            opened.settled.set()
-            opened.closed.set()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._openings.close, deployment)
+            if http:
+                group.start_soon(self.relay.close, deployment)
 
     async def _answer(self, packet: Packet) -> bytes:
         as_json = is_json(packet.headers)

@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 
 from hosts.callcontext import CallContext
+from hosts.eager import within
 from hosts.engine.base import Import, Instance, World
 from hosts.engine.pool import Policy, Pool
 from hosts.programs import DroppableProgram
@@ -23,6 +24,10 @@ from lattice.errors import DeadlineExceededError, LatticeError
 
 BIRTH_DEADLINE_S = 30.0
 """Time for what an instance calls while it starts, when no call waits for it."""
+
+PAUSE_S = 0.02
+"""Time from a call to the making of instances ahead: one that is followed by many others would
+have them made for each, by turns of the event loop that cost more than making them."""
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +73,7 @@ class Instances:
         self._world = world
         self._clock = clock
         self._idle: dict[int, _Kept] = {}
+        self._told = 0  # how many idle ones the program was told of
         self._changed = anyio.Event()
         self._is_timed = False
         self._is_ended = False
@@ -112,6 +118,7 @@ class Instances:
                     await anyio.lowlevel.checkpoint()  # calls that wait for the loop come first
                     await self._make_ahead()
                 await self._until_changed()
+                await anyio.sleep(PAUSE_S)
         finally:
             self._is_ended = True
             self.close()
@@ -131,26 +138,30 @@ class Instances:
             return None
         kept = self._idle.pop(number)
         kept.slot.context = context
-        self._tell_idle()
+        # Nobody is told: most come back, and at work they hold as much memory.
         return kept
 
     async def _make_for(self, context: CallContext, deadline_s: float) -> _Kept:
         """Return a new instance for a call; a program that left memory is loaded for it."""
-        with anyio.move_on_after(deadline_s):
-            kept = await self._make(context)
-            kept.number = self._pool.made()
-            return kept
-        raise DeadlineExceededError(
-            f"no instance was ready within {deadline_s:.3f} s; the call was not started"
-        )
+        try:
+            kept = await within(self._make(context), deadline_s)
+        except TimeoutError:
+            raise DeadlineExceededError(
+                f"no instance was ready within {deadline_s:.3f} s; the call was not started"
+            ) from None
+        kept.number = self._pool.made()
+        return kept
 
     def _release(self, kept: _Kept) -> None:
         instance, number = kept.instance, kept.number
         if self._pool.release(number, self._clock.monotonic_s(), is_dead=instance.is_dead):
             self._idle[number] = kept
-            self._tell_idle()
+            if self._told != len(self._idle) or not self._program.is_resident:
+                self._tell_idle()
         else:
             instance.close()
+            if self._told > len(self._idle) + len(self._pool.used):
+                self._tell_idle()
         if self._is_ended:
             self.close()
         elif self._pool.is_short or not self._is_timed:
@@ -194,4 +205,5 @@ class Instances:
             self._tell_idle()
 
     def _tell_idle(self) -> None:
-        self._program.keeps(self, len(self._idle), self.close)
+        self._told = len(self._idle)
+        self._program.keeps(self, self._told, self.close)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
@@ -21,6 +21,9 @@ from lattice.telemetry import call_span
 from lattice.wire.codec import decode_as, encode
 from lattice.wire.messages import HOPS_MAX, CallReply, Invocation, Leg
 from lattice.wire.subjects import Names
+
+if TYPE_CHECKING:
+    from hosts.http.internal import Internal
 
 REPLY_MARGIN_S = 0.25
 """What a caller waits beyond the deadline it gives away, so that the callee's own error arrives."""
@@ -61,7 +64,10 @@ class Invoker:
         names: Names,
         clock: Clock,
         callees: Callees,
+        internal: Internal | None = None,
     ) -> None:
+        self.internal = internal
+        """Carries requests over HTTP between deployments; None: nobody does."""
         self._host = host
         self._bus = bus
         self._names = names

@@ -36,6 +36,7 @@ class Prepared:
     exporters: Mapping[tuple[str, str, str], str] = field(
         default_factory=dict[tuple[str, str, str], str]
     )  # program, interface, function -> the part that answers
+    senders: frozenset[str] = frozenset()  # programs that send requests over HTTP
 
     def lookup(self, interface: str, function: str) -> tuple[str, Function, str]:
         """Return the exact name of an exposed interface, the type of a function in it, and the

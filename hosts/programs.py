@@ -10,7 +10,8 @@ import itertools
 import logging
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
 
 from hosts.engine.base import Import, Instance, Program, World
 from hosts.residency import Residency
@@ -66,6 +67,10 @@ class Programs:
         self._known[number] = weakref.ref(program, lambda _: self._gone.append(number))
         return program
 
+    def is_newest(self, number: int) -> bool:
+        """Tell whether a program was used last, so that another use of it changes nothing."""
+        return self._residency.newest == number
+
     def used(self, number: int, size_bytes: int) -> None:
         """Note that a program in memory is used; the least recently used go to make room."""
         self._forget_gone()
@@ -117,8 +122,15 @@ class DroppableProgram:
         own = self._loaded.footprint_bytes
         return own + (INSTANCE_BYTES + own // INSTANCE_SHARE) * sum(self._idle.values())
 
-    async def instantiate(self, imports: Mapping[str, Import], world: World) -> Instance:
+    def instantiate(
+        self, imports: Mapping[str, Import], world: World
+    ) -> Coroutine[Any, Any, Instance]:
         """Return a new instance; `Raises:` as `hosts.engine.base.Program` and `Engine.load`."""
+        if self._loaded is not None and self._programs.is_newest(self._number):
+            return self._loaded.instantiate(imports, world)
+        return self._use(imports, world)
+
+    async def _use(self, imports: Mapping[str, Import], world: World) -> Instance:
         # Two calls may both find it gone: the engine loads once for both.
         loaded = self._loaded or await self._load()
         self.take(loaded)

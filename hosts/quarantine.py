@@ -11,7 +11,6 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from lattice.bus.identity import write_private
 from lattice.errors import DeniedError
 from lattice.model.ids import Digest
 
@@ -74,4 +73,6 @@ def write_quarantine(path: Path, components: Mapping[Digest, str]) -> None:
     Raises:
         DeniedError: it cannot be written.
     """
+    from lattice.bus.identity import write_private  # not above: hosts only read, and start sooner
+
     write_private(path, json.dumps(dict(components), indent=1).encode())

@@ -18,12 +18,18 @@ from anyio.abc import TaskStatus
 
 from hosts.actor import ServiceActor
 from hosts.blackbox import Mark
-from hosts.callcontext import CallContext
+from hosts.callcontext import CallContext, at_work
 from hosts.directories import ReplicaDirectories
 from hosts.engine.base import Forward, Import, Lease, World
+from hosts.engine.exchanges import trace
 from hosts.engine.network.loopback import Loopback
+from hosts.http.base import Exchange
+from hosts.http.egress import Egress
+from hosts.http.guest import GuestHandler
+from hosts.http.internaloutlet import Asker, outlets
 from hosts.instances import ImportsFor
 from hosts.invoker import Invoker
+from hosts.opencalls import OpenCalls
 from hosts.prepared import Prepared
 from hosts.process import ServiceProcess
 from hosts.stateless import StatelessProgram
@@ -32,7 +38,7 @@ from lattice.clock import Clock
 from lattice.component.programs import run_interface
 from lattice.component.resolution import COMPOSED, Connection
 from lattice.component.types import Function
-from lattice.errors import DeadlineExceededError
+from lattice.errors import DeadlineExceededError, NotFoundError
 from lattice.model.deployment import Service
 from lattice.model.ids import ReplicaId
 
@@ -67,15 +73,21 @@ class Replica:
         self.calls = 0
         self.fuel = 0
         """What its calls used since it started; only those of programs with `limits.fuel` count."""
-        self._open: set[anyio.CancelScope] = set()  # of calls from outside
-        self._idle = anyio.Event()
-        self._idle.set()
+        self._open = OpenCalls()  # from outside
         self._mark = mark or Mark()
         self._prepared = prepared
+        self._http = http = prepared.resolution.http
+        self.answers_http = http is not None
+        """Whether a part of the workload answers requests over HTTP."""
+        self.http_in_memory = prepared.deployment.http_route == "auto"
+        """Whether requests from and to deployments on the same host may stay in memory."""
+        self.answer_s = prepared.limits_of(http.program).deadline_s if http else 0.0
+        """Seconds that such an answer may take."""
         self._invoker = invoker
         self._clock = clock
         self._log = log
         self._loopback = Loopback()
+        self._egress = Egress() if prepared.senders else None
         self._waits = waits or Waits()
         self._directories = directories or ReplicaDirectories(Path(), {})
         self._connections = _connections(prepared)
@@ -112,7 +124,11 @@ class Replica:
             LatticeError: a service could not start, or failed too often, or the composed
                 components cannot be instantiated.
         """
-        async with self._directories.scratch(), anyio.create_task_group() as group:
+        async with (
+            self._directories.scratch(),
+            self._egress or nullcontext(),
+            anyio.create_task_group() as group,
+        ):
             # Side by side, because services that need each other could not start in any order; a
             # call of one that is not ready yet waits for it.
             async with anyio.create_task_group() as starting:
@@ -146,27 +162,59 @@ class Replica:
         Raises:
             LatticeError: as `hosts.engine.base.Instance.call`, and the limits of the replica.
         """
+        program = self._prepared.program_of(interface)
+        return await self._call_from_outside(program, interface, function, args, context)
+
+    async def answer(self, exchange: Exchange, context: CallContext) -> None:
+        """Answer a request over HTTP; it counts and waits as a call does.
+
+        Raises:
+            NotFoundError: no part of the workload answers requests.
+            LatticeError: as `call`, and as `hosts.http.guest.GuestHandler`.
+            HttpError: the client went away, or its body was none that is taken.
+        """
+        http = self._http
+        if http is None:
+            raise NotFoundError(f"{self.deployment} has no part that answers requests over HTTP")
+
+        async def call(
+            interface: str, function: str, args: Sequence[Any], _deadline_s: float
+        ) -> Any:
+            return await self._call_from_outside(http.program, interface, function, args, context)
+
+        await GuestHandler(call)(exchange)
+
+    async def _call_from_outside(
+        self,
+        program: str,
+        interface: str,
+        function: str,
+        args: Sequence[Any],
+        context: CallContext,
+    ) -> Any:
         self.calls += 1
         chained = context.within(self.deployment)
-        program = self._prepared.program_of(interface)
         # Without a place, a call that comes from a service of this replica: those who have the
         # places may be waiting for that very service. A chain that comes back in another way does
         # wait for one, like any caller; when all places wait for each other in this way, their
         # deadlines end it, and `HOPS_MAX` ends a longer chain.
-        takes_place = not any(actor.id in context.holds for actor in self._actors.values())
-        with anyio.CancelScope() as scope, self._mark:
-            if not self._open:
-                self._idle = anyio.Event()
-            self._open.add(scope)
-            try:
-                return await self._call_program(
-                    program, interface, function, args, chained, takes_place=takes_place
+        takes_place = not context.holds or not any(
+            actor.id in context.holds for actor in self._actors.values()
+        )
+        outer = trace.set(context.trace)
+        try:
+            with self._mark:
+                return await self._open.run(
+                    self._call_program(
+                        program, interface, function, args, chained, takes_place=takes_place
+                    ),
+                    partial(self._stopped, interface, function),
                 )
-            finally:
-                self._open.discard(scope)
-                if not self._open:
-                    self._idle.set()
-        raise DeadlineExceededError(
+        finally:
+            trace.reset(outer)
+
+    def _stopped(self, interface: str, function: str) -> DeadlineExceededError:
+        return DeadlineExceededError(
             f"replica {self.id} was stopped before {interface}#{function} ended; whether it took "
             "effect is unknown"
         )
@@ -176,12 +224,11 @@ class Replica:
 
     async def drained(self) -> None:
         """Return when no call from outside runs or waits; processes never rest."""
-        await self._idle.wait()
+        await self._open.done()
 
     def end_calls(self) -> None:
         """End the calls that still run; their callers are told."""
-        for scope in tuple(self._open):
-            scope.cancel()
+        self._open.end_all()
 
     async def stop(self, *, within_s: float) -> None:
         """End the processes, then let the actors end their work, those that others need last."""
@@ -200,12 +247,18 @@ class Replica:
         return (*self._actors.values(), *self._processes.values())
 
     def _world_of(self, program: str) -> World:
+        world = self._prepared.world_of(program)
+        outlet = None
+        if self._egress is not None and program in self._prepared.senders:
+            asker = Asker(self.deployment, world.network.http, self.http_in_memory, self._log)
+            outlet = outlets(asker, self._egress, self._invoker.internal)
         return replace(
-            self._prepared.world_of(program),
+            world,
             directories=self._directories.of_program(program, self._prepared.parts_of(program)),
             log=self._log,
             meter=self._count_fuel,
             loopback=self._loopback,
+            outlet=outlet,
         )
 
     def _stateless_program(self, name: str) -> StatelessProgram:
@@ -252,11 +305,18 @@ class Replica:
         part = self._prepared.part_of(program, interface, function)
         inner = context.into((self.deployment, part, function))
         actor = self._actors.get(program)
-        if actor is not None:
-            return await actor.call(interface, function, args, inner)
-        return await self._stateless[program].call(
-            interface, function, args, inner, takes_place=takes_place
-        )
+        outer = None
+        if program in self._prepared.senders:
+            outer = at_work.set(inner.inside(actor.id) if actor is not None else inner)
+        try:
+            if actor is not None:
+                return await actor.call(interface, function, args, inner)
+            return await self._stateless[program].call(
+                interface, function, args, inner, takes_place=takes_place
+            )
+        finally:
+            if outer is not None:
+                at_work.reset(outer)
 
     def _claim(
         self,
@@ -268,6 +328,8 @@ class Replica:
         takes_place: bool,
     ) -> Lease | None:
         """Return a claim on an idle instance of a program, None: it is to be called."""
+        if program in self._prepared.senders:
+            return None  # its requests belong to the call, which `_call_program` tells
         part = self._prepared.part_of(program, interface, function)
         inner = context.into((self.deployment, part, function))
         actor = self._actors.get(program)

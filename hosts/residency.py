@@ -32,6 +32,11 @@ class Residency:
             gone.append(oldest)
         return tuple(gone)
 
+    @property
+    def newest(self) -> int | None:
+        """Return what was used last, None when nothing is in memory."""
+        return next(reversed(self.sizes), None)
+
     def resize(self, number: int, size_bytes: int) -> None:
         """Note a new size of what is in memory; that is no use of it."""
         if number in self.sizes:

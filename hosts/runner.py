@@ -184,7 +184,7 @@ class Runner:
                     directories=self._directories.of_replica(command.replica),
                 )
                 await group.start(replica.run)
-                await self._endpoints.open(deployment)
+                await self._endpoints.open(deployment, http=replica.answers_http)
                 self._ready.add(replica)
                 running.replica, running.images = replica, images
             try:
@@ -210,7 +210,7 @@ class Runner:
             # The last one here stays ready until calls on their way to it are answered.
             if not self._ready.is_last(replica):
                 self._ready.remove(replica)
-            await self._endpoints.close(replica.deployment)
+            await self._endpoints.close(replica.deployment, http=replica.answers_http)
             self._ready.remove(replica)
             await replica.drained()
         self._ready.remove(replica)

@@ -6,11 +6,17 @@ Who starts workers divides and reserves; nothing here starts or listens.
 from __future__ import annotations
 
 import errno
+import fcntl
+import resource
 import socket
 from pathlib import Path
 
 from lattice.errors import ConflictError, InvalidError
 from lattice.model.host import Capacity
+
+DESCRIPTOR = 16_384
+"""Where sockets that listen lie: above the connections of a server. The system has 8 bytes for each
+descriptor below."""
 
 
 def worker_name(name: str, number: int) -> str:
@@ -76,22 +82,70 @@ class PortReservation:
 
 def listening_socket(address: tuple[str, int], *, backlog: int) -> socket.socket:
     """Return a socket that listens on a reserved port; `Raises:` as `PortReservation`."""
-    listening = _bound(*address)
+    return _highest(listening_on(_bound(*address), backlog=backlog))
+
+
+def _highest(listening: socket.socket) -> socket.socket:
+    """Return the same socket under a descriptor above those of its connections.
+
+    When a process is killed, Linux closes what has the highest descriptor first. Were connections
+    closed before, their clients could connect anew to the process that is just going.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTOR if limit == resource.RLIM_INFINITY else min(DESCRIPTOR, limit - 1)
     try:
-        listening.listen(backlog)
+        descriptor = fcntl.fcntl(listening, fcntl.F_DUPFD_CLOEXEC, wanted)
+    except OSError:
+        return listening  # it is taken; a client may have to connect twice
+    listening.close()
+    higher = socket.socket(fileno=descriptor)
+    higher.setblocking(False)
+    return higher
+
+
+def listening_on(bound: socket.socket, *, backlog: int) -> socket.socket:
+    """Return the socket when it listens; it is closed when it cannot.
+
+    Raises:
+        ConflictError: somebody who listens took the port meanwhile.
+    """
+    host, port = bound.getsockname()[:2]
+    try:
+        bound.listen(backlog)
     except OSError as exc:
-        listening.close()
-        raise ConflictError(f"cannot listen on {address[0]}:{address[1]}: {exc.strerror}") from None
-    listening.setblocking(False)
-    return listening
+        bound.close()
+        raise ConflictError(f"cannot listen on {host}:{port}: {exc.strerror}") from None
+    bound.setblocking(False)
+    return bound
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def own_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that has a port alone and does not listen yet; port 0 becomes a free one.
+
+    Raises:
+        ConflictError: somebody has the port, be it a process of this user that shares it.
+        InvalidError: the host is no address of this machine, or the port needs a privilege.
+    """
+    return _bound(host, port, is_shared=False)
+
+
+def require_free(host: str, port: int) -> None:
+    """Return when nobody listens on a port, not even a process of this user that shares it.
+
+    Raises:
+        ConflictError: somebody does.
+        InvalidError: as `own_socket`.
+    """
+    listening_on(own_socket(host, port), backlog=1).close()
+
+
+def _bound(host: str, port: int, *, is_shared: bool = True) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if is_shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((host, port))
     except (OSError, OverflowError) as exc:
         bound.close()

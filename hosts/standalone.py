@@ -7,10 +7,12 @@ names. Words of a command line and exit statuses are the caller's matter (`latti
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
+from hosts.engine.adapting import OUTGOING
 from hosts.engine.base import Engine, Link, Part, World
 from lattice.component.fingerprint import nearest
 from lattice.component.programs import RUN_FUNCTION, RUN_KEY
@@ -19,7 +21,7 @@ from lattice.component.satisfying import ByPart, Import, Unsatisfied, source_of
 from lattice.component.signature import function_type
 from lattice.component.types import ComponentType, Function
 from lattice.errors import InvalidError, NotFoundError
-from lattice.model.deployment import Component, Deployment
+from lattice.model.deployment import Component, Deployment, Wire
 from lattice.model.ids import DeploymentName, Digest
 from lattice.model.wit import interface_fits, interface_key, split_operation
 from lattice.wire.values import args_from_json
@@ -28,7 +30,7 @@ SHOWN_MAX = 50
 """Functions that an error lists."""
 
 _ADVICE = "add a component that exports it"
-_ADVICE_WASI = "of WASI there is version 0.2 here, without http"
+_ADVICE_WASI = "of WASI there is version 0.2 here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Assembly:
     parts: tuple[Part, ...]
     links: tuple[Link, ...]
     type: ComponentType  # of the first part
+    sends_requests: bool = False  # over HTTP, be it by another part
 
     @property
     def command(self) -> Choice | None:
@@ -72,6 +75,14 @@ class Assembly:
             for name, interface in callable_exports(self.type).items()
             for function, type_ in interface.functions.items()
         )
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Return the parts that the first one does not need, not even by way of others."""
+        needed = {self.parts[0].name}
+        while more := {each.to for each in self.links if each.part in needed} - needed:
+            needed |= more
+        return tuple(part.name for part in self.parts if part.name not in needed)
 
     def choose(self, wanted: str) -> Choice:
         """Return the one function that `interface#function` or `function` names.
@@ -106,10 +117,11 @@ class Assembly:
         return "; it exports\n  " + "\n  ".join([*signatures[:SHOWN_MAX], *more])
 
 
-def assemble(files: Sequence[tuple[str, bytes]]) -> Assembly:
+def assemble(files: Sequence[tuple[str, bytes]], *, in_order: str = "") -> Assembly:
     """Return the components of (name, body) joined: what one imports and another one exports.
 
-    The first is the one to call. Types are compared when the engine loads the parts.
+    The first is the one to call. The interface with the key `in_order` comes from the next part
+    behind that exports it, however many do. Types are compared when the engine loads the parts.
 
     Raises:
         InvalidError: a body is no component, a name is given twice, or imports are satisfied by
@@ -124,7 +136,10 @@ def assemble(files: Sequence[tuple[str, bytes]]) -> Assembly:
         except InvalidError as error:
             raise InvalidError(f"{name}: {error.message}") from None
     parts = tuple(Part(name, _digest(body), body) for name, body in files)
-    return Assembly(parts, tuple(_links(types)), types[parts[0].name])
+    links = _links(types, in_order)
+    key = interface_key(OUTGOING)
+    is_sender = any(key in map(interface_key, each.imports) for each in types.values())
+    return Assembly(parts, tuple(links), types[parts[0].name], is_sender)
 
 
 def arguments(choice: Choice, values: Sequence[Any]) -> list[Any]:
@@ -161,18 +176,35 @@ async def call(
         Exception: what `world.stdout` and `world.stderr` raise.
     """
     program = await engine.load(assembly.parts, assembly.links)
-    instance = await program.instantiate({}, world)
-    try:
-        return await instance.call(choice.interface, choice.function, args, deadline_s=deadline_s)
-    finally:
-        instance.close()
+    async with _way_out(assembly, world) as reaching:
+        instance = await program.instantiate({}, reaching)
+        try:
+            return await instance.call(
+                choice.interface, choice.function, args, deadline_s=deadline_s
+            )
+        finally:
+            instance.close()
 
 
-def _links(types: dict[str, ComponentType]) -> Iterable[Link]:
+@asynccontextmanager
+async def _way_out(assembly: Assembly, world: World) -> AsyncIterator[World]:
+    """Yield the world, with the requests that its network grants when any part sends some."""
+    if not assembly.sends_requests:
+        yield world
+        return
+    from hosts.http.egress import Egress  # not above: most commands need none of it
+    from hosts.http.outlets import to_the_outside
+
+    async with Egress() as egress:
+        yield replace(world, outlet=to_the_outside(egress, world.network.http, world.log))
+
+
+def _links(types: dict[str, ComponentType], in_order: str) -> Iterable[Link]:
     """Return what joins the parts; what the standard world satisfies is the engine's matter."""
     among = Deployment(
         name=DeploymentName("run"),
         components=tuple(Component(name=name, image=name) for name in types),
+        wiring=tuple(_chain(types, in_order)),
     )
     exports = {name: callable_exports(component) for name, component in types.items()}
     links: list[Link] = []
@@ -180,7 +212,8 @@ def _links(types: dict[str, ComponentType]) -> Iterable[Link]:
     for part, component in types.items():
         for name, interface in component.imports.items():
             advice = _ADVICE_WASI if interface.name.startswith("wasi:") else _ADVICE
-            source = source_of(Import(part, name, interface), among, exports, advice=advice)
+            wanted = Import(part, name, interface)
+            source = source_of(wanted, among, exports, advice=advice)
             match source:
                 case ByPart(to, to_interface):
                     links.append(Link(part, name, to, to_interface))
@@ -191,6 +224,17 @@ def _links(types: dict[str, ComponentType]) -> Iterable[Link]:
     if faults:
         raise InvalidError("imports are missing", faults)
     return links
+
+
+def _chain(types: dict[str, ComponentType], key: str) -> Iterator[Wire]:
+    """Yield for each part that imports the interface of a key that it comes from the next one."""
+    behind: str | None = None
+    for part, component in reversed(types.items()):
+        for name, interface in component.imports.items():
+            if behind is not None and interface_key(interface.name) == key:
+                yield Wire(part=part, interface=name, to=behind)
+        if key in map(interface_key, component.exports):
+            behind = part
 
 
 def _digest(body: bytes) -> Digest:

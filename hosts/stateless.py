@@ -6,7 +6,6 @@ The eager components of a workload are one such program, each lazy component is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from hosts.callcontext import CallContext
@@ -64,9 +63,22 @@ class StatelessProgram:
             OverloadedError: the queue is full.
             LatticeError: as `hosts.engine.base.Instance.call`.
         """
-        async with self._admission(context, takes_place=takes_place):
-            left_s = min(context.left_s(self._clock.monotonic_s()), self._deadline_s)
-            return await self._instances.call(interface, function, args, context, deadline_s=left_s)
+        place = self._gate.try_enter() if takes_place else -1
+        if place is None:
+            wait_s = context.left_s(self._clock.monotonic_s())
+            async with self._gate.entry(deadline_s=wait_s):
+                return await self._call(interface, function, args, context)
+        try:
+            return await self._call(interface, function, args, context)
+        finally:
+            if takes_place:
+                self._gate.leave(place)
+
+    async def _call(
+        self, interface: str, function: str, args: Sequence[Any], context: CallContext
+    ) -> Any:
+        left_s = min(context.left_s(self._clock.monotonic_s()), self._deadline_s)
+        return await self._instances.call(interface, function, args, context, deadline_s=left_s)
 
     def claim(
         self, interface: str, function: str, context: CallContext, *, takes_place: bool
@@ -97,10 +109,3 @@ class StatelessProgram:
     async def run(self) -> None:
         """Keep instances as the policy says until cancelled."""
         await self._instances.run()
-
-    def _admission(
-        self, context: CallContext, *, takes_place: bool
-    ) -> AbstractAsyncContextManager[None]:
-        if not takes_place:
-            return nullcontext()
-        return self._gate.entry(deadline_s=context.left_s(self._clock.monotonic_s()))

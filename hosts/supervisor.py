@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE
@@ -42,6 +42,7 @@ from hosts.supervision_events import (
 )
 from lattice.clock import Clock, SystemClock
 from lattice.errors import LatticeError
+from lattice.model.ids import Digest
 
 LINE_BYTES_MAX = 64 * 1024
 """Bytes of a line that a worker prints: its names and key, with room."""
@@ -79,16 +80,19 @@ class Supervisor:
         quarantine: Path,
         tell: Callable[[int, str], None],
         without: Collection[str] = (),
+        on_quarantine: Callable[[Mapping[Digest, str]], None] = lambda _components: None,
         clock: Clock | None = None,
     ) -> None:
         """`quarantine` is the file that the workers read; `tell` gets every line they print, with
-        the worker's number; `without` names the variables of the environment that they do not get.
+        the worker's number; `without` names the variables of the environment that they do not get;
+        `on_quarantine` gets the reasons by digest whenever there are more of them.
         """
         self._core = Supervision(count=count)
         self._words = words
         self._quarantine = quarantine
         self._tell = tell
         self._without = frozenset(without)
+        self._on_quarantine = on_quarantine
         self._clock = clock or SystemClock()
         self._processes: dict[int, _Process] = {}
         self._changed = anyio.Event()
@@ -161,6 +165,7 @@ class Supervisor:
                     write_quarantine(self._quarantine, command.components)
                 except LatticeError as exc:
                     log.warning("the quarantine is not in force: %s", exc)
+                self._on_quarantine(command.components)
             case Finish():
                 self._status = command.status
                 self._finished.set()

@@ -7,6 +7,7 @@ that it runs, resolves them again, and refuses a record that says something else
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -14,7 +15,9 @@ import anyio
 from anyio import to_thread
 
 from hosts.artifacts import Artifacts
+from hosts.engine.adapting import SERVER
 from hosts.engine.base import Engine, Link, Part, Program
+from hosts.http.outlets import sends_requests
 from hosts.once import OncePerKey
 from hosts.prepared import Prepared
 from hosts.programs import DroppableProgram, Programs
@@ -94,7 +97,7 @@ class Workloads:
             program.name: self._cold(program, images, types[program.name], metered)
             if program.name in lazy
             else await self._load(program, images, bodies, metered)
-            for program in resolution.programs
+            for program in _handler_first(resolution)
         }
         return Prepared(
             deployment=deployment,
@@ -104,6 +107,11 @@ class Workloads:
             files=files,
             hold=hold,
             exporters=_exporters(resolution, types),
+            senders=frozenset(
+                program.name
+                for program in resolution.programs
+                if any(sends_requests(types[part]) for part in program.parts)
+            ),
         )
 
     async def _load(
@@ -145,6 +153,18 @@ class Workloads:
         )
 
 
+def _handler_first(resolution: Resolution) -> list[ProgramParts]:
+    """Return the programs; the part that answers HTTP is the first of its program.
+
+    The engine takes the first part that can answer for the one that does.
+    """
+    answers = resolution.http.part if resolution.http else ""
+    return [
+        replace(each, parts=tuple(sorted(each.parts, key=lambda part: part != answers)))
+        for each in resolution.programs
+    ]
+
+
 def _composition(
     program: ProgramParts, images: Mapping[str, Digest], bodies: Mapping[str, bytes]
 ) -> tuple[list[Part], list[Link]]:
@@ -163,6 +183,8 @@ def _exporters(
             for interface, exported in types[part].exports.items():
                 for function in exported.functions:
                     found.setdefault((program.name, interface, function), part)
+    if resolution.http is not None:
+        found[resolution.http.program, SERVER, "handle"] = resolution.http.part
     return found
 
 

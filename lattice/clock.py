@@ -25,10 +25,6 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks."""
 
-    def monotonic_s(self) -> float:
-        """See `Clock.monotonic_s`."""
-        return time.monotonic()
-
-    def wall_s(self) -> float:
-        """See `Clock.wall_s`."""
-        return time.time()
+    # The functions themselves, without one around: a request asks for the time eight times.
+    monotonic_s = staticmethod(time.monotonic)
+    wall_s = staticmethod(time.time)

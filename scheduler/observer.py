@@ -18,8 +18,9 @@ from lattice.model.host import Inventory
 from lattice.model.ids import DeploymentName, HostId, name_fault
 from lattice.wire.codec import decode_as
 from lattice.wire.messages import DeploymentRecord
+from lattice.wire.subjects import DESIRED
 from scheduler.reconciler import DesiredRead, InventoryRead
-from scheduler.store import DESIRED, wanted_of
+from scheduler.store import wanted_of
 
 WATCH_RETRY_S = 1.0
 """Wait before a watch that ended is made again."""

@@ -16,15 +16,12 @@ from lattice.model.ids import DeploymentName, HostId
 from lattice.model.manifest import parse_deployment
 from lattice.wire.codec import decode_as, encode
 from lattice.wire.messages import DeploymentRecord, Lease, Target, Term
-from lattice.wire.subjects import LEADER, TERM, desired, history, target
+from lattice.wire.subjects import DESIRED, LEADER, TERM, desired, history, target
 from scheduler import delivery, election
 from scheduler.generations import Wanted
 
 TARGETS = "target"
 """The family of all targets."""
-
-DESIRED = "desired"
-"""The family of all desired records."""
 
 log = logging.getLogger(__name__)
 
@@ -161,13 +158,16 @@ class ControlStore:
         numbers = (key.rpartition(".")[2] for key in keys)
         return tuple(sorted(int(number) for number in numbers if number.isdigit()))
 
-    async def put_generation(self, record: DeploymentRecord) -> None:
-        """Keep a generation for the hosts to read. It is written before `desired` names it.
+    async def put_generation(self, record: DeploymentRecord) -> int:
+        """Keep a generation for the hosts to read, and return the revision of the bucket.
+
+        It is written before `desired` names it.
 
         Raises:
             ConflictError: the generation exists already.
         """
-        await self._store.put(history(record.name, record.generation), encode(record), expect=0)
+        key = history(record.name, record.generation)
+        return await self._store.put(key, encode(record), expect=0)
 
     async def drop_generation(self, name: DeploymentName, generation: int) -> None:
         """Remove one generation from history."""

@@ -19,7 +19,8 @@ from lattice.errors import (
 )
 from lattice.model.deployment import Deployment
 from lattice.model.ids import DeploymentName
-from lattice.model.manifest import parse_deployment, to_document
+from lattice.model.manifest import http_addresses, parse_deployment, to_document
+from lattice.routing.http import HttpRoute, require_free, routes_of
 from lattice.wire import codec
 from lattice.wire.messages import DeploymentRecord
 from lattice.wire.requests import DeleteDeployment, Listing, OneDeployment, PutDeployment
@@ -57,7 +58,8 @@ class _Desk:
     async def put(self, question: Question) -> Mapping[str, object]:
         """Store a deployment as a new generation, unless nothing changed.
 
-        A change of nothing but `replicas` keeps the generation: what runs goes on running.
+        A change of nothing but `replicas` and routes keeps the generation: what runs goes on
+        running.
         """
         asked = codec.convert(question, PutDeployment)
         deployment = parse_deployment(asked.manifest)
@@ -74,11 +76,10 @@ class _Desk:
         if standing and standing.record and before == deployment:
             return _answer(standing.record, revision, warnings=[], is_changed=False)
         checked = await self._checker.check(deployment)
-        is_scaled = (
-            before is not None and replace(before, replicas=deployment.replicas) == deployment
-        )
-        if standing and standing.record and is_scaled:
+        await self._require_free_routes(deployment)
+        if standing and standing.record and before and _runs_the_same(before, deployment):
             record = _record(checked, standing.record.generation, by)
+            record = replace(record, since=standing.record.since)
         else:
             record = await self._new_generation(checked, standing, by)
         revision = await self._store.put_deployment(record, expect=revision)
@@ -118,6 +119,27 @@ class _Desk:
         self._announce(deployment_deleted(name, revision))
         return {"name": name, "revision": revision}
 
+    async def _require_free_routes(self, deployment: Deployment) -> None:
+        """Return when no other deployment answers the same requests.
+
+        Two that are submitted at the same moment may both pass: hosts then follow the older one.
+
+        Raises:
+            ConflictError: one does; both are named.
+        """
+        if not deployment.http:
+            return
+        others: list[HttpRoute] = []
+        for standing in await self._store.deployments():
+            if standing.record is not None:
+                try:
+                    addresses = http_addresses(standing.record.manifest)
+                except InvalidError as exc:
+                    log.warning("routes of %s cannot be read: %s", standing.name, exc)
+                    continue
+                others += routes_of(standing.name, addresses)
+        require_free(routes_of(deployment.name, deployment.http), others)
+
     # --- generations ----------------------------------------------------------------------
 
     async def _new_generation(
@@ -136,11 +158,12 @@ class _Desk:
             generation += 1
             record = _record(checked, generation, by)
             try:
-                await self._store.put_generation(record)
+                revision = await self._store.put_generation(record)
             except ConflictError:
                 continue
             await self._prune(name, kept, current)
-            return record
+            before = standing.record if standing else None
+            return replace(record, since=before.since if before else revision)
         raise ConflictError(
             f"deployment {name} is being submitted by others at the same time; try again", name=name
         )
@@ -162,6 +185,13 @@ def _deployment_of(standing: Standing | None) -> Deployment | None:
         return parse_deployment(standing.record.manifest)
     except InvalidError:
         return None
+
+
+def _runs_the_same(before: Deployment, after: Deployment) -> bool:
+    """Tell whether what runs is the same: how often, and for which requests, is no matter of it."""
+    answers = [{each.component for each in one.http} - {""} for one in (before, after)]
+    same = replace(before, replicas=after.replicas, http=after.http) == after
+    return same and answers[0] == answers[1]
 
 
 def _record(checked: Checked, generation: int, by: str) -> DeploymentRecord:
@@ -196,4 +226,5 @@ def _summary(standing: Standing) -> dict[str, object]:
         "replicas": deployment.replicas if deployment else 0,
         "revision": standing.revision,
         "labels": dict(deployment.labels) if deployment else {},
+        "http": [str(address) for address in deployment.http] if deployment else [],
     }

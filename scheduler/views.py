@@ -188,6 +188,7 @@ def _host(core: Reconciler, now_s: float, host: HostId, member: Member) -> Map:
         "labels": dict(inventory.labels),
         "state": state,
         "interfaces": list(inventory.interfaces),
+        "http": list(inventory.http),
         "capacity": capacity,
         "free": {
             "cpu_milli": capacity.cpu_milli - sum(i.cpu_milli * i.count for i in items),

@@ -14,7 +14,9 @@ from lattice.bus.embedded import EmbeddedNats
 from lattice.testing import running_nats
 
 SEED_VARIABLE = "LATTICE_TEST_SEED"
+# In the environment, so that all processes of a run that is divided among several draw the same.
 SEED = int(os.environ.get(SEED_VARIABLE) or secrets.randbelow(2**32))
+os.environ[SEED_VARIABLE] = str(SEED)
 
 settings.register_profile("dev", print_blob=True, deadline=None)
 settings.register_profile(
@@ -29,8 +31,9 @@ settings.load_profile(
 )
 
 
-def pytest_report_header() -> str:
-    return f"random seed: {SEED} (repeat with {SEED_VARIABLE}={SEED})"
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell the seed at the end, where it stands beside what failed, also with `-q`."""
+    terminalreporter.write_line(f"random seed: {SEED} (repeat with {SEED_VARIABLE}={SEED})")
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +43,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def seed() -> int:
-    """The seed of this run, for a test that draws numbers; the header of the report shows it."""
+    """The seed of this run, for a test that draws numbers; the end of the report shows it."""
     return SEED
 
 

@@ -30,14 +30,20 @@ HANDLER = "wasi:http/incoming-handler@0.2.12"
 SERVER = "lattice:http-host/server@0.1.0"
 """What a guest that answers HTTP exports, and what a composition with it does in its place."""
 
+OUTGOING = "wasi:http/outgoing-handler@0.2.12"
+"""What a guest imports that sends requests over HTTP."""
+
 HIDDEN = (ADAPTER, interface_key(HANDLER))
 """What of a composition cannot be seen from outside."""
 
 SWITCH = "LATTICE_WASI"
 
+_WEB = "wasi:http/"
+
 _ADAPTERS = Path(__file__).parents[1] / "adapters"
 BODY = _ADAPTERS / "wasi" / "adapter.wasm"
 HTTP_BODY = _ADAPTERS / "http" / "adapter.wasm"
+LEAN_BODY = _ADAPTERS / "http" / "lean.wasm"
 DRIVER_BODY = _ADAPTERS / "http" / "driver.wasm"
 
 
@@ -63,16 +69,18 @@ def adapt(parts: Sequence[Part], links: Sequence[Link]) -> tuple[list[Part], lis
         InvalidError: a part is no component.
     """
     linked = {(link.part, interface_key(link.interface)) for link in links}
-    handler = _handler(parts, links)
-    adapter = _part(ADAPTER, HTTP_BODY if handler else BODY)
-    exported = _exported(adapter)
-    added = [
-        Link(part.name, name, ADAPTER)
+    left = [
+        (part.name, name, key)
         for part in parts
         if b"wasi:" in part.body
         for name, key in _imports(part)
-        if key in exported and (part.name, key) not in linked
+        if (part.name, key) not in linked
     ]
+    handler = _handler(parts, links)
+    is_web = bool(handler) or any(key.startswith(_WEB) for _, _, key in left)
+    adapter = _adapter(is_web, frozenset(key for _, _, key in left))
+    exported = _exported(adapter)
+    added = [Link(part, name, ADAPTER) for part, name, key in left if key in exported]
     if handler:
         driver = _part(DRIVER, DRIVER_BODY)
         added += [
@@ -83,6 +91,14 @@ def adapt(parts: Sequence[Part], links: Sequence[Link]) -> tuple[list[Part], lis
     if not added:
         return list(parts), list(links)
     return [*parts, adapter], [*links, *added]
+
+
+def _adapter(is_web: bool, wanted: frozenset[str]) -> Part:
+    """Return the smallest adapter that has what is wanted: its instances are made soonest."""
+    if not is_web:
+        return _part(ADAPTER, BODY)
+    whole, lean = _part(ADAPTER, HTTP_BODY), _part(ADAPTER, LEAN_BODY)
+    return lean if wanted & _exported(whole) <= _exported(lean) else whole
 
 
 def _handler(parts: Sequence[Part], links: Sequence[Link]) -> str:

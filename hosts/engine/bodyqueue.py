@@ -11,8 +11,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from hosts.http.base import Headers
-from hosts.http.errorcodes import CONNECTION_TERMINATED
+from hosts.engine.errorcodes import TERMINATED, HttpFailure
+from hosts.engine.webvalues import Headers
 
 QUEUE_BYTES = 256 * 1024
 """What one body holds here at most, and a part of it more: enough to keep both sides busy."""
@@ -20,6 +20,10 @@ QUEUE_BYTES = 256 * 1024
 OVERFULL_BYTES = 2 * 1024 * 1024
 """Bytes in a queue that nobody reaches who looks at `room`: what is kept back before a request is
 sent, 1 MiB, is put in at once."""
+
+JOINED_BYTES_MAX = 4096
+"""Parts that come one after the other are joined up to here: each takes some 300 bytes of memory
+besides its own, so that a body in parts of one byte would take that many times its size."""
 
 
 class BodyQueue:
@@ -32,8 +36,8 @@ class BodyQueue:
         """Complete when `is_ended`."""
         self.is_ended = False
         """Whether all bytes are in here."""
-        self.error: int | None = None
-        """The error-code with which the body broke off."""
+        self.error: HttpFailure | None = None
+        """What broke the body off."""
         self._chunks: deque[memoryview] = deque()  # so that cutting one copies nothing
         self._size = 0
         self._is_discarding = False
@@ -63,7 +67,7 @@ class BodyQueue:
     def put(self, data: bytes) -> None:
         """Put bytes in, whether they are welcome or not."""
         if data and not self._is_discarding and not self.is_over:
-            self._chunks.append(memoryview(data))
+            append(self._chunks, data)
             self._size += len(data)
             self._tell()
 
@@ -91,7 +95,7 @@ class BodyQueue:
             self.is_ended = True
             self._tell()
 
-    def fail(self, error: int = CONNECTION_TERMINATED) -> None:
+    def fail(self, error: HttpFailure = TERMINATED) -> None:
         """Say that the body broke off behind what is in here; without effect when it is over."""
         if not self.is_over:
             self.error = error
@@ -128,6 +132,13 @@ class BodyQueue:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         self.on_change()
+
+
+def append(parts: deque[memoryview], data: bytes) -> None:
+    """Add bytes behind what waits already; small ones become one part."""
+    if parts and len(parts[-1]) + len(data) <= JOINED_BYTES_MAX:
+        data = b"".join((parts.pop(), data))
+    parts.append(memoryview(data))
 
 
 def _ignore() -> None:

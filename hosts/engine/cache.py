@@ -104,13 +104,33 @@ class CodeCache:
         """Return the compiled component if the cache has it."""
         return self.find_code(self.code_name(body), name=name)
 
-    def find_code(self, code_name: str, *, name: str) -> Component | None:
-        """Return the compiled component by the name of its code, if the cache has it."""
+    def find_code(
+        self, code_name: str, *, name: str, core: WasmtimeCore | None = None
+    ) -> Component | None:
+        """Return the compiled component by the name of its code, if the cache has it.
+
+        `core` is another engine that runs the same code.
+        """
         started = time.monotonic()
-        component = self._cached(self._directory / (code_name + CODE_SUFFIX))
+        component = self._cached(self._directory / (code_name + CODE_SUFFIX), core)
         if component is not None:
             logger.debug("%s: taken from the cache in %.3f s", name, time.monotonic() - started)
         return component
+
+    def for_core(
+        self, code_name: str, component: Component, core: WasmtimeCore
+    ) -> Component | None:
+        """Return a loaded component for another engine that runs the same code.
+
+        None when that refuses it: it is too large for a pool. The file was checked when the
+        component was loaded, and only this user can write there; it is not checked again.
+        """
+        code = self._directory / (code_name + CODE_SUFFIX)
+        with contextlib.suppress(WasmtimeError, OSError):
+            return Component.deserialize_file(core, str(code))
+        with contextlib.suppress(WasmtimeError):  # the cache could not take it, or it went
+            return Component.deserialize(core, component.serialize())
+        return None
 
     def compile(self, body: bytes, *, name: str) -> bool:
         """Compile in this process, and return whether the cache could take the code.
@@ -188,7 +208,7 @@ class CodeCache:
             with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
                 return self._seal(code, content)
 
-    def _cached(self, code: Path) -> Component | None:
+    def _cached(self, code: Path, core: WasmtimeCore | None = None) -> Component | None:
         """Return the component in a file that this cache wrote and nobody changed since."""
         try:
             seal = code.with_suffix(SEAL_SUFFIX).read_bytes()
@@ -201,10 +221,13 @@ class CodeCache:
         try:
             # Maps the file instead of copying it; the content was checked above, and the
             # directory is ours alone.
-            component = Component.deserialize_file(self._core, str(code))
+            component = Component.deserialize_file(core or self._core, str(code))
             os.utime(code)
         except (WasmtimeError, OSError) as error:
-            logger.warning("%s cannot be loaded (%s): compiling again", code, error)
+            if core is None:
+                logger.warning("%s cannot be loaded (%s): compiling again", code, error)
+            else:
+                logger.debug("%s is not for the other engine: %s", code, error)
             return None
         return component
 

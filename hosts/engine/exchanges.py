@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Protocol
 
 from hosts.engine.bodyqueue import BodyQueue
-from hosts.http.base import Headers
+from hosts.engine.webvalues import Headers
 from lattice.errors import GuestTrapError
 
 STATE, RECEIVING, SENDING, TRAILERS = range(4)
@@ -56,6 +56,11 @@ class Serving(ABC):
     def inform(self, status: int, headers: Headers) -> None:
         """Send an informational answer."""
 
+    @property
+    def traceparent(self) -> str:
+        """Return the trace that the request belongs to, "" when it has none."""
+        return ""
+
     # Both are made when they are needed: by most requests never.
 
     @cached_property
@@ -88,6 +93,15 @@ class Serving(ABC):
 
 serving: ContextVar[Serving | None] = ContextVar("serving", default=None)
 """What the guest that is called in this context answers."""
+
+trace: ContextVar[str] = ContextVar("trace", default="")
+"""The `traceparent` of the call at work, where that is none over HTTP."""
+
+
+def traceparent() -> str:
+    """Return the trace that requests of the guest at work belong to, "" when there is none."""
+    served = serving.get()
+    return (served.traceparent if served is not None else "") or trace.get()
 
 
 def lines_of(headers: Headers) -> str:

@@ -12,9 +12,7 @@ from typing import Any, Protocol
 
 from hosts.engine.bodyqueue import BodyQueue
 from hosts.engine.exchanges import RECEIVING, STATE, TRAILERS, lines_of
-from hosts.http.base import Headers, HttpError
-from hosts.http.errorcodes import error_code
-from hosts.http.outgoing import Answer, Body, EgressError, OutgoingHead
+from hosts.engine.webvalues import Answer, Body, EgressError, Headers, HttpError, OutgoingHead
 
 PART_BYTES = 64 * 1024
 """Bytes of an answer that are read at once."""
@@ -66,7 +64,7 @@ class Outlet(Protocol):
 
 
 class QueuedBody:
-    """A body that the guest still writes; see `hosts.http.outgoing.BodySource`."""
+    """A body that the guest still writes; see `hosts.engine.webvalues.BodySource`."""
 
     def __init__(self, queue: BodyQueue) -> None:
         self._queue = queue
@@ -129,7 +127,7 @@ class Fetch:
             answer = await self._call.answered()
             self.answer = f"{answer.status}\n{lines_of(answer.headers)}"
         except EgressError as error:
-            self.answer = f"!{error_code(error.code)}"
+            self.answer = error.failure.line
         self._wake()
 
     async def _receive(self) -> None:
@@ -139,7 +137,7 @@ class Fetch:
                 await self.incoming.wait_for_room()
             self.incoming.end(self._call.trailers)
         except EgressError as error:
-            self.incoming.fail(error_code(error.code))
+            self.incoming.fail(error.failure)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work)

@@ -83,23 +83,24 @@ config_async_stack_size = _function(
 )
 config_consume_fuel = _function("wasmtime_config_consume_fuel_set", None, c_void_p, c_bool)
 config_strategy = _function("wasmtime_config_strategy_set", None, c_void_p, c_uint8)
+pool_config_new = _function("wasmtime_pooling_allocation_config_new", c_void_p)
+pool_config_delete = _function("wasmtime_pooling_allocation_config_delete", None, c_void_p)
+config_pooling = _function("wasmtime_pooling_allocation_strategy_set", None, c_void_p, c_void_p)
+
+
+def set_pool_config(pool: int, name: str, value: int) -> None:
+    """Set a number in the configuration of a pool; which there are is in wasmtime's header."""
+    setter = getattr(_bindings, f"_wasmtime_pooling_allocation_config_{name}_set")
+    kind = setter.argtypes[1]  # 32 bits or as many as an address has
+    _function(f"wasmtime_pooling_allocation_config_{name}_set", None, c_void_p, kind)(pool, value)
+
+
 engine_increment_epoch = _function("wasmtime_engine_increment_epoch", None, c_void_p)
 
 # --- store --------------------------------------------------------------------------------------
-store_new = _function("wasmtime_store_new", c_void_p, c_void_p, c_void_p, c_void_p)
-store_context = _function("wasmtime_store_context", c_void_p, c_void_p)
 store_delete = _function("wasmtime_store_delete", None, c_void_p)
-store_limiter = _function(
-    "wasmtime_store_limiter", None, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64
-)
 context_set_wasi = _function("wasmtime_context_set_wasi", c_void_p, c_void_p, c_void_p)
 context_set_epoch_deadline = _short("wasmtime_context_set_epoch_deadline", None, c_void_p, c_uint64)
-# Makes a guest yield at its epoch deadline instead of trapping, and sets the next deadline. The
-# header promises an error as its result, the function returns nothing.
-context_epoch_yield = _function(
-    "wasmtime_context_epoch_deadline_async_yield_and_update", None, c_void_p, c_uint64
-)
-
 # Both return an error when the engine does not count fuel. The second writes a `uint64_t`.
 context_set_fuel = _short("wasmtime_context_set_fuel", c_void_p, c_void_p, c_uint64)
 context_get_fuel = _short("wasmtime_context_get_fuel", c_void_p, c_void_p, c_void_p)
@@ -136,10 +137,6 @@ linker_instance_add_func_async = _function(
     "wasmtime_component_linker_instance_add_func_async",
     c_void_p, c_void_p, c_char_p, c_size_t, c_void_p, c_void_p, c_void_p,
 )  # fmt: skip
-linker_instantiate_async = _function(
-    "wasmtime_component_linker_instantiate_async",
-    c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p,
-)  # fmt: skip
 
 
 # --- resources ----------------------------------------------------------------------------------
@@ -172,14 +169,31 @@ count: Callable[[int], Any] = c_size_t.from_param
 COUNT_AS_IT_IS_MAX = 2**31 - 1
 """Numbers that `_raw` functions take as they are."""
 
+# --- making stores, for arguments of `_raw` ------------------------------------------------------
+# Engine, and twice nothing.
+store_new = _raw("wasmtime_store_new", c_void_p)
+store_context = _raw("wasmtime_store_context", c_void_p)
+# Store, and limits: bytes of a memory, elements of a table, instances, tables, memories.
+store_limiter = _raw("wasmtime_store_limiter", None)
+# Makes a guest yield at its epoch deadline instead of trapping, and sets the next deadline. The
+# header promises an error as its result, the function returns nothing.
+context_epoch_yield = _raw("wasmtime_context_epoch_deadline_async_yield_and_update", None)
+
+limit: Callable[[int], Any] = c_int64.from_param
+"""Returns a limit as an argument for `store_limiter`."""
+
+epochs: Callable[[int], Any] = c_uint64.from_param
+"""Returns a number of epochs as an argument for `context_epoch_yield`."""
+
 # --- calls --------------------------------------------------------------------------------------
 component_get_export_index = _function(
     "wasmtime_component_get_export_index", c_void_p, c_void_p, c_void_p, c_char_p, c_size_t
 )
 export_index_delete = _function("wasmtime_component_export_index_delete", None, c_void_p)
-instance_get_func = _function(
-    "wasmtime_component_instance_get_func", c_bool, c_void_p, c_void_p, c_void_p, c_void_p
-)
+# Instance, context, index, address for the function.
+instance_get_func = _raw("wasmtime_component_instance_get_func", c_bool)
+# Linker, context, component, address for the instance, slot for the error: what begins it.
+linker_instantiate_async = _raw("wasmtime_component_linker_instantiate_async", c_void_p)
 # Function, context, arguments, their number, results, their number, slot for the error.
 func_call_async = _raw("wasmtime_component_func_call_async", c_void_p)
 # The same as below for arguments of `_raw`, for the way of every call: conversions would cost more

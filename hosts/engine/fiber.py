@@ -7,7 +7,6 @@ cancels what the guest waits for. A future that did not finish is dropped, which
 
 from __future__ import annotations
 
-import ctypes
 import time
 from typing import Any
 
@@ -19,6 +18,7 @@ from hosts.engine.codec.handles import TABLES
 from hosts.engine.headroom import look_for_room
 from hosts.engine.hostfn import Guest, HostFunctions, Pending, too_deep
 from hosts.engine.passing import Moved
+from hosts.engine.places import Call, Places
 from hosts.engine.reaper import Reaper
 from hosts.engine.turns import EPOCHS_MAX, TICK_S, Ticker, Turns
 from lattice.errors import (
@@ -38,29 +38,6 @@ EPOCHS_LATER = 1
 """Epochs that a guest may run after it yielded."""
 
 
-class Call:
-    """One asynchronous call in the C API at a time: its future, and the slot for its error."""
-
-    __slots__ = ("error", "error_out", "future")
-
-    def __init__(self) -> None:
-        self.error = ctypes.c_void_p()
-        """The error that ended the call, None in it if there is none; see `take_error`."""
-        self.error_out = ctypes.addressof(self.error)
-        self.future: int | None = None
-
-    def drop(self) -> None:
-        """Delete the future, finished or not. Idempotent."""
-        if self.future:
-            ffi.call_future_delete(self.future)
-        self.future = None
-
-    def take_error(self) -> tuple[str, int | None] | None:
-        """Return message and exit status of the error that ended the call; None if it succeeded."""
-        error, self.error.value = self.error.value, None
-        return ffi.take_error(error) if error else None
-
-
 class Fibers:
     """Polls the guests of one engine, on one event loop."""
 
@@ -69,6 +46,7 @@ class Fibers:
         self.ticker = ticker
         self.turns = Turns()
         self.reaper = Reaper()
+        self.places = Places()
 
     async def finish(
         self, guest: Guest, call: Call, has_begun: bool, *, deadline_s: float, what: str
@@ -140,7 +118,7 @@ async def _carry_out(guest: Guest) -> None:
     pending = guest.pending
     assert pending is not None, "the guest waits for a host function"
     imported = pending.imported
-    provider = guest.imports[imported.interface]
+    provider = guest.imports.get(imported.interface, guest.wait)
     assert not isinstance(provider, Direct), "a direct import answers at once"
     if isinstance(provider, Capability):
         result = await provider.waiting[imported.function](*pending.args)

@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from hosts.engine.base import Import, World
+from hosts.engine.base import World
 from hosts.engine.fetches import Outlet
 from hosts.engine.files import FileSets
 from hosts.engine.hostfn import OwnFunction
@@ -55,21 +55,6 @@ class SystemWorld(World):
 class GuestSystem:
     """Clocks, output, files and the rest for one instance; closed with it."""
 
-    @classmethod
-    async def open(
-        cls, wit: ComponentType, world: World, file_sets: FileSets
-    ) -> GuestSystem | None:
-        """Return what answers an instance of a component; None when it has no adapter in it.
-
-        Raises:
-            InvalidError: the world names what cannot be shown to a guest; all faults are listed.
-        """
-        if SYSTEM not in wit.imports and WAITING not in wit.imports:
-            return None
-        _check(world)
-        files = await file_sets.acquire(world.files) if world.files else None
-        return cls(world, file_sets, files)
-
     def __init__(self, world: World, file_sets: FileSets, files: Path | None) -> None:
         self._world = world  # not that of the instance, which has this: nothing waits for the
         # collector of cycles when both are gone
@@ -95,10 +80,6 @@ class GuestSystem:
     def outputs(self) -> tuple[WrittenOutput, WrittenOutput]:
         """Return the output streams; they are drained and closed with the instance."""
         return self._stdout, self._stderr
-
-    def imports(self, others: Mapping[str, Import]) -> dict[str, Import]:
-        """Return the imports of the instance: those of the host and the adapter's."""
-        return {**others, WAITING: self._wait}
 
     def close(self) -> None:
         """Close the guest's files and sockets. Called once."""
@@ -149,7 +130,8 @@ class GuestSystem:
 
     # --- while the guest is suspended --------------------------------------------------------
 
-    async def _wait(self, _interface: str, function: str, args: Sequence[Any]) -> Any:
+    async def wait(self, _interface: str, function: str, args: Sequence[Any]) -> Any:
+        """Answer a function of `WAITING`."""
         if function == "sleep-until":
             await anyio.sleep(min(max(0, args[0] - time.monotonic_ns()) / 1e9, SLEEP_S_MAX))
             return None
@@ -240,7 +222,17 @@ SYSTEM_FUNCTIONS: Mapping[str, OwnFunction] = {
 """What the engine itself answers of `SYSTEM`."""
 
 
-def _check(world: World) -> None:
+def has_adapter(wit: ComponentType) -> bool:
+    """Tell whether there is an adapter in a component, so that its instances need a system."""
+    return SYSTEM in wit.imports or WAITING in wit.imports
+
+
+def check_world(world: World) -> None:
+    """Return when a world can be shown to guests with an adapter.
+
+    Raises:
+        InvalidError: it cannot; all faults are listed.
+    """
     faults: list[str] = []
     for text in (*world.args, *world.env, *world.env.values()):
         if "\0" in text:

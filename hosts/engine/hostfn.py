@@ -11,7 +11,7 @@ not possible).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import Any, Protocol, TypeAlias
@@ -21,6 +21,7 @@ from hosts.engine.base import Capability, Direct, Forward, Import, Lease, World
 from hosts.engine.codec.compiled import compile_entry
 from hosts.engine.codec.handles import TABLES, GuestHandles
 from hosts.engine.codec.memory import MEMORY
+from hosts.engine.output import Output
 from hosts.engine.passing import BEGINS_INSIDE_MAX, Begun, Callee, Moved, Passed, shape_of
 from hosts.engine.values import Codec, Lowered
 from lattice.errors import GuestTrapError, IncompatibleError, InvalidError
@@ -78,16 +79,40 @@ class Pending:
         self.complete(result)
 
 
+class System(Protocol):
+    """What answers the adapter of one guest (`hosts.engine.guestsystem`)."""
+
+    def world(self) -> World:
+        """Return the guest's world with this in it."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """Return the output streams."""
+        ...
+
+    async def wait(self, interface: str, function: str, args: Sequence[Any]) -> Any:
+        """Answer a function for which the guest is suspended."""
+        ...
+
+    def close(self) -> None:
+        """Close what the guest has open."""
+        ...
+
+
 class Caller(Protocol):
     """The guest that is being polled."""
 
-    world: World
-    imports: dict[str, Import]
+    imports: Mapping[str, Import]
     direct: dict[int, Callable[..., Any]]
     handles: GuestHandles | None
     pending: Pending | None
     failure: BaseException | None
     is_suspect: bool
+
+    def scene(self) -> World:
+        """Return what the engine's own functions are called with."""
+        ...
 
 
 @dataclass(slots=True)
@@ -95,14 +120,34 @@ class Guest:
     """What a running guest shows to the host functions it calls."""
 
     world: World
-    imports: dict[str, Import] = field(default_factory=dict[str, Import])
+    imports: Mapping[str, Import] = field(default_factory=dict[str, Import])
     handles: GuestHandles | None = None
+    new_system: Callable[[], System] | None = None  # None: nobody asks for one
     direct: dict[int, Callable[..., Any]] = field(default_factory=dict[int, Callable[..., Any]])
     # direct: by the number of an imported function, what `Direct` gives for it; filled at first use
     pending: Pending | None = None
     failure: BaseException | None = None
     was_long: bool = False  # a call of it used up a turn of the loop
     is_suspect: bool = False  # the same, or such a call is to be expected
+    needs_care: bool = False  # when a call is over, there is more to do than to return its result
+    system: System | None = None
+    _scene: World | None = None
+
+    def scene(self) -> World:
+        """Return the world; the system in it is made when somebody asks: many guests never do."""
+        if self._scene is None:
+            self._scene = self.world
+            if self.new_system is not None:
+                self.system = self.new_system()
+                self._scene = self.system.world()
+                self.needs_care = True
+        return self._scene
+
+    async def wait(self, interface: str, function: str, args: Sequence[Any]) -> Any:
+        """Answer a function of the adapter for which the guest is suspended."""
+        self.scene()
+        assert self.system is not None, "only an adapter asks"
+        return await self.system.wait(interface, function, args)
 
 
 _CONTINUATION = Struct("<QQQ").pack_into  # callback, env, finalizer
@@ -178,7 +223,7 @@ class HostFunctions:
             if guest is None:  # cannot be: guests run only when polled
                 return
             try:
-                provider = guest.imports[interface]
+                provider = guest.imports.get(interface)  # None: the engine's own
                 if type(provider) is not Forward:
                     if has_handles:
                         TABLES.current = guest.handles
@@ -242,7 +287,7 @@ class HostFunctions:
 
         def find(guest: Caller) -> Callable[..., Any]:
             if own is not None:
-                world = guest.world
+                world = guest.scene()
                 found = guest.direct[number] = lambda *values: own(world, values)
                 return found
             host = guest.imports[imported.interface]

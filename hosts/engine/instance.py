@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from hosts.engine import ffi
 from hosts.engine.base import Lease
 from hosts.engine.codec.handles import TABLES, release
-from hosts.engine.codec.memory import MEMORY, blank
-from hosts.engine.fiber import EPOCHS_FIRST, Call, Fibers, trap
-from hosts.engine.headroom import with_room
+from hosts.engine.codec.memory import blank
+from hosts.engine.fiber import EPOCHS_FIRST, Fibers, trap
+from hosts.engine.headroom import look_for_room, with_room
 from hosts.engine.hostfn import Guest
 from hosts.engine.output import Output
 from hosts.engine.passing import Begun, Callee, Passage, PassageInside, Passed
+from hosts.engine.places import Call
 from hosts.engine.store import Store
 from hosts.engine.values import Codec
-from hosts.engine.wasi import Stream
 from lattice.errors import ConflictError, DeadlineExceededError, InternalError, InvalidError
 
 INSTANTIATE_DEADLINE_S = 30.0
@@ -40,6 +38,9 @@ class Export:
     shape: str  # of its type: see `hosts.engine.passing.shape_of`
 
 
+_NO_CALL = Call()
+"""The call of an instance that is closed: without future and error."""
+
 UNFINISHED = object()
 """What an attempt returns when the guest did not come to its end at once."""
 
@@ -53,23 +54,23 @@ class WasmtimeInstance(Callee):
         store: Store,
         guest: Guest,
         streams: Sequence[Output],
-        on_close: Callable[[], None],
+        on_close: Callable[[WasmtimeInstance], None],
         *,
         calls_host: bool,
     ) -> None:
+        """Prepare; `streams` are those of the guest besides what its system has."""
         self._fibers = fibers
         self._calls_host = calls_host
         self._store = store
         self._guest = guest
         self._streams = streams
-        self._on_close: Callable[[], None] | None = on_close
-        self._instance = ctypes.create_string_buffer(ffi.INSTANCE_SIZE)
+        self._on_close: Callable[[WasmtimeInstance], None] | None = on_close
         self._attempts: dict[tuple[str, str], _Attempt] = {}  # empty when it takes no call
         self._inside: dict[tuple[str, str, str], tuple[_Attempt, Passage]] = {}  # that too
         self._passages: dict[tuple[str, str, str], tuple[_Attempt, Passage]] = {}  # that too
-        self._result = ctypes.create_string_buffer(ffi.VAL_SIZE)
-        self._result_address = ctypes.addressof(self._result)
-        self._call = Call()
+        self._place = place = fibers.places.take()
+        self._result_address = place.result
+        self._call = place.call
         self._kept: tuple[object, Any] = ((), ())
         # _kept: what a call that suspended needs until it is over, and what is to be released then
         self._epoch = -1  # in which the deadline was set; it holds as long as that epoch lasts
@@ -80,12 +81,15 @@ class WasmtimeInstance(Callee):
         self.deletion: Future[None] | None = None
         """What is done when its store is deleted; None when that takes no time."""
         self._is_closed = False
-        self._needs_care = bool(streams)  # when a call is over: see `_end`
+        if streams:
+            guest.needs_care = True
 
     async def start(
-        self, linker: int, component: int, export: Callable[[str, str], Export]
+        self, linker: Any, component: Any, export: Callable[[str, str], Export]
     ) -> None:
         """Instantiate the component in the store; `export` finds its functions later.
+
+        The addresses of linker and component are `ffi.passed`.
 
         Raises:
             InvalidError: imports do not fit, or the memory does not suffice.
@@ -93,33 +97,55 @@ class WasmtimeInstance(Callee):
             DeadlineExceededError: it took longer than `INSTANTIATE_DEADLINE_S`.
             LatticeError: what a `HostImport` raised.
         """
-        call = self._call
+        call, guest = self._call, self._guest
         self._is_busy = True
         try:
-            ffi.context_set_epoch_deadline(self._store.context, EPOCHS_FIRST)
-            call.future = ffi.linker_instantiate_async(
-                linker,
-                self._store.context,
-                component,
-                ctypes.addressof(self._instance),
-                call.error_out,
-            )
-            await self._finish(False, INSTANTIATE_DEADLINE_S, "instantiating")
+            if not self._begin_start(linker, component) or guest.failure is not None:
+                await self._finish(self._has_begun, INSTANTIATE_DEADLINE_S, "instantiating")
         except BaseException as fault:
             self._die(f"instantiating ended with {type(fault).__name__}")
             raise
         finally:
             call.drop()
             self._is_busy = False
-            self._end_call()
-        error = call.take_error()
-        if error is not None:
+            if self._guest.needs_care or self._cause_of_death:
+                self._end_call()
+        if self._place.error[0]:
+            error = call.take_error()
+            assert error is not None, "it was seen"
             self._die("instantiation failed")
             message, status = error
             if status is not None or "wasm trap" in message or "wasm backtrace" in message:
                 raise trap(message, status, "the start of the component")
             raise InvalidError(f"the component cannot be instantiated: {message.strip()}")
         self._export = export
+
+    def _begin_start(self, linker: Any, component: Any) -> bool:
+        """Begin to instantiate; return whether that is over: mostly, and then quickly."""
+        fibers, guest = self._fibers, self._guest
+        ticker, scene = fibers.ticker, fibers.functions
+        if self._calls_host:
+            look_for_room()
+        self._set_epoch_deadline(ticker.epoch)
+        context, place = self._store.passed_context, self._place
+        future = self._call.future = ffi.linker_instantiate_async(
+            linker, context, component, place.passed_instance, place.passed_error
+        )
+        if fibers.turns.is_spent:
+            return False
+        # The same as in `hosts.engine.codec.attempt_source`.
+        ticker.is_running = True
+        if ticker.is_parked:
+            ticker.unpark()
+        scene.current = guest
+        is_over: bool = ffi.call_future_poll_held(ffi.passed(future))
+        scene.current = None
+        ticker.is_running = False
+        ticker.was_running = True
+        if not is_over:
+            self._note_begun()
+        self._has_begun = True
+        return is_over
 
     async def call(
         self, interface: str, function: str, args: Sequence[Any], *, deadline_s: float
@@ -173,13 +199,19 @@ class WasmtimeInstance(Callee):
         """Tell whether a trap, a limit or a cancelled call made an end of it."""
         return bool(self._cause_of_death)
 
+    @property
+    def was_long(self) -> bool:
+        """Tell whether a call used up a turn of the loop."""
+        return self._guest.was_long
+
     def close(self) -> None:
         """Drop the store and all it holds, after the running call if there is one. Idempotent."""
         if self._is_closed:
             return
-        self._is_closed = self._needs_care = True
-        self._forget_attempts()
-        if not self._is_busy:
+        self._is_closed = self._guest.needs_care = True
+        if self._is_busy:
+            self._forget_attempts()
+        else:
             self._release()
 
     def _admit(self, interface: str, function: str, deadline_s: float) -> _Attempt:
@@ -222,25 +254,20 @@ class WasmtimeInstance(Callee):
         It is the way of nearly all calls, so it holds all it needs, made beforehand.
         """
         target = blank(ffi.FUNC_SIZE)
-        if not ffi.instance_get_func(
-            ctypes.addressof(self._instance),
-            self._store.context,
-            index,
-            ffi.address_of_bytes(target),
-        ):
+        place, context = self._place, self._store.passed_context
+        if not ffi.instance_get_func(place.passed_instance, context, ffi.passed(index), target):
             raise InternalError(f"{codec.name} is no function of the instance")
-        call = self._call
         attempt: _Attempt = codec.bind(
             codec,
             self,
             self._guest,
             self._fibers,
             target,
-            ffi.passed(self._store.context),
-            ffi.passed(self._result_address) if codec.has_result else None,
-            ffi.passed(call.error_out),
-            ffi.slot(call.error),
-            self._result_address,
+            context,
+            place.passed_result if codec.has_result else None,
+            place.passed_error,
+            place.error,
+            place.result,
         )
         return with_room(attempt) if self._calls_host else attempt
 
@@ -263,12 +290,18 @@ class WasmtimeInstance(Callee):
         self._call.future = future
         self._kept = kept[0], kept[1]
         self._has_begun = is_over is not None
-        if is_over is False and self._guest.pending is None and self._guest.failure is None:
-            # It reached its first epoch deadline: it had a whole tick, or the loop was wanted.
-            self._fibers.turns.spend()
-            self._guest.was_long = self._guest.is_suspect = True
+        if is_over is False:
+            self._note_begun()
         self._is_over = bool(is_over)
         return UNFINISHED
+
+    def _note_begun(self) -> None:
+        """Take note that the guest was polled and is not at its end."""
+        guest = self._guest
+        if guest.pending is None and guest.failure is None:
+            # It reached its first epoch deadline: it had a whole tick, or the loop was wanted.
+            self._fibers.turns.spend()
+            guest.was_long = guest.is_suspect = True
 
     async def _complete(self, codec: Codec | Passage, deadline_s: float) -> Any:
         """Return the result of a call that has been attempted, when it is over."""
@@ -298,7 +331,7 @@ class WasmtimeInstance(Callee):
             return codec.lift_result(self._result_address)
         finally:
             if codec.result_holds_memory:
-                self._free_result()
+                self._place.free_result()
             self._end_call()
 
     async def _finish(self, has_begun: bool, deadline_s: float, what: str) -> None:
@@ -313,19 +346,18 @@ class WasmtimeInstance(Callee):
         if self._cause_of_death or self._is_closed:
             self._release()
             return
-        for stream in self._streams:
+        for stream in self._outputs():
             stream.drain()
+
+    def _outputs(self) -> Sequence[Output]:
+        system = self._guest.system
+        return self._streams if system is None else system.outputs
 
     def _trapped(self, what: str) -> NoReturn:
         error = self._call.take_error()
         assert error is not None, "only a call that failed trapped"
         self._die("the guest trapped")
         raise trap(*error, what)
-
-    def _free_result(self) -> None:
-        """Give the result's memory back; its kind must be zero then, else it is freed twice."""
-        ffi.val_delete(self._result_address)
-        MEMORY[self._result_address] = 0
 
     def _die(self, cause: str) -> None:
         self._guest.pending = None
@@ -339,22 +371,21 @@ class WasmtimeInstance(Callee):
         if not self._store.pointer:
             return
         self._forget_attempts()
-        self._free_result()
-        if self._guest.was_long:  # only who ran for long can have filled much memory
+        guest = self._guest
+        if guest.was_long:  # only who ran for long can have filled much memory
+            self._place.free_result()
             self.deletion = self._store.close_later(self._fibers.reaper)
-        self._store.close()
-        for stream in self._streams:
+        else:
+            self._store.close()
+            self._fibers.places.give(self._place)
+        self._call = _NO_CALL  # the next one may have it
+        for stream in self._outputs():
             stream.close()
+        if guest.system is not None:
+            guest.system.close()
+        if guest.handles is not None:
+            guest.handles.close()
         # Both know the program, and the first one this: what is closed keeps nothing in memory.
         on_close, self._on_close, self._export = self._on_close, None, None
         if on_close is not None:
-            on_close()
-
-
-def new_streams(directory: Path, number: int, guest: Guest) -> tuple[Stream, Stream]:
-    """Return the output streams of an instance: stdout is logged as info, stderr as warn."""
-    log = guest.world.log
-    return (
-        Stream(directory / f"{number}.out", "info", log),
-        Stream(directory / f"{number}.err", "warn", log),
-    )
+            on_close(self)

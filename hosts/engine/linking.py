@@ -81,6 +81,7 @@ class Linker:
         self._functions = functions
         self._numbers: list[int] = []
         self.pointer: int = ffi.linker_new(engine)
+        self.passed = ffi.passed(self.pointer)
         try:
             if self.needs_wasi:
                 _check(ffi.linker_add_wasip2(self.pointer))

@@ -27,7 +27,7 @@ class MeteredInstance(WasmtimeInstance):
     """Gives each call its fuel, tells `World.meter` what it used, and ends one that wants more."""
 
     async def start(
-        self, linker: int, component: int, export: Callable[[str, str], Export]
+        self, linker: Any, component: Any, export: Callable[[str, str], Export]
     ) -> None:
         """Instantiate the component; its start functions have as much fuel as a call."""
         with _Metered(self, "the start of the component"):

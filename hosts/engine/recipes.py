@@ -12,6 +12,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from hosts.engine.bulk import Bulk
+from hosts.engine.slots import fits_pool
 
 RECIPES_MAX = 256
 """Compositions that are remembered, each some ten kilobytes; of more the longest unused go."""
@@ -24,11 +25,12 @@ class Recipe:
     bulk: Bulk  # without its body
     code_name: str  # of the optimised code in the cache
     body_bytes: int
+    fits_pool: bool = False  # its instances may be made in a pool
 
     @classmethod
     def of(cls, bulk: Bulk, code_name: str) -> Recipe:
         """Return what to remember of a composition."""
-        return cls(replace(bulk, body=b""), code_name, len(bulk.body))
+        return cls(replace(bulk, body=b""), code_name, len(bulk.body), fits_pool(bulk.body))
 
 
 class Recipes:

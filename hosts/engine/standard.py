@@ -42,6 +42,11 @@ CONFIG_STORE = "wasi:config/store@0.2.0-rc.1"
 
 WASI_INTERFACES = tuple(f"wasi:{name}@{WASI_VERSION}" for name in _WASI)
 
+HTTP_INTERFACES = tuple(
+    f"wasi:http/{name}@{WASI_VERSION}" for name in ("outgoing-handler", "types")
+)
+"""From the adapter for HTTP; wasmtime has none here."""
+
 
 def _log(world: World, args: Sequence[Any]) -> None:
     level, context, message = args
@@ -78,7 +83,7 @@ OWN_INTERFACES: Mapping[str, Mapping[str, OwnFunction]] = {
     CONFIG_STORE: {"get": _config_get, "get-all": _config_get_all},
 }
 
-INTERFACES = (*WASI_INTERFACES, *OWN_INTERFACES)
+INTERFACES = (*WASI_INTERFACES, *HTTP_INTERFACES, *OWN_INTERFACES)
 """Everything that is offered, with versions, for the scheduler to match."""
 
 _INTERNAL: Mapping[str, Mapping[str, OwnFunction]] = {

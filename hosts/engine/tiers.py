@@ -18,6 +18,7 @@ from wasmtime import Config
 from wasmtime import Engine as WasmtimeCore
 
 from hosts.engine import ffi
+from hosts.engine.slots import set_pool
 
 Tier: TypeAlias = Literal["optimised", "baseline", "metered"]
 
@@ -53,8 +54,8 @@ def flags(tier: Tier) -> str:
     return f"{_FLAGS},{tier}"
 
 
-def new_core(tier: Tier) -> WasmtimeCore:
-    """Return wasmtime's engine for a tier.
+def new_core(tier: Tier, *, is_pooled: bool = False) -> WasmtimeCore:
+    """Return wasmtime's engine for a tier; both kinds run the same code.
 
     A change of what it sets belongs into `_FLAGS` too, if it changes the code that is compiled.
     """
@@ -67,4 +68,6 @@ def new_core(tier: Tier) -> WasmtimeCore:
     ffi.config_async_stack_size(ffi.pointer(config), STACK_BYTES)
     ffi.config_strategy(ffi.pointer(config), _STRATEGIES[tier])
     ffi.config_consume_fuel(ffi.pointer(config), tier == "metered")
+    if is_pooled:
+        set_pool(config)
     return WasmtimeCore(config)

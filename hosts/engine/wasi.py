@@ -64,6 +64,16 @@ class Stream:
         self.path.unlink(missing_ok=True)
 
 
+def new_streams(
+    directory: Path, number: int, log: Callable[[str, str], None]
+) -> tuple[Stream, Stream]:
+    """Return the output streams of an instance: stdout is logged as info, stderr as warn."""
+    return (
+        Stream(directory / f"{number}.out", "info", log),
+        Stream(directory / f"{number}.err", "warn", log),
+    )
+
+
 def configure(context: int, world: World, streams: Sequence[Stream], files: Path | None) -> None:
     """Give a store its WASI: exactly what the world names.
 

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+from wasmtime import Engine as WasmtimeCore
 from wasmtime.component import Component
 
 from hosts.engine import ffi, standard
@@ -33,9 +34,10 @@ from hosts.engine.heap import keep_large_blocks
 from hosts.engine.hostfn import HostFunctions
 from hosts.engine.program import Code, Shared, WasmtimeProgram
 from hosts.engine.recipes import Recipe, Recipes
+from hosts.engine.slots import can_pool
 from hosts.engine.tiers import HAS_BASELINE, Tier, flags, new_core
 from hosts.engine.turns import Ticker
-from lattice.errors import InvalidError
+from lattice.errors import InternalError, InvalidError
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +103,11 @@ class WasmtimeEngine:
     def interfaces(self) -> tuple[str, ...]:
         """Return the interfaces that every instance gets from the engine without a grant."""
         return standard.INTERFACES
+
+    @property
+    def pool_free(self) -> int:
+        """Return how many instances can still be made in the pool (`hosts.engine.slots`)."""
+        return self._shared.slots.free
 
     async def load(
         self, parts: Sequence[Part], links: Sequence[Link], *, is_metered: bool = False
@@ -188,24 +195,22 @@ class WasmtimeEngine:
         if recipe is None:
             return None
         tier = self._tiers["optimised"]
-        component = tier.cache.find_code(recipe.code_name, name=name)
-        if component is None:
-            return None
-        return WasmtimeProgram(self._shared, tier.code(component, recipe, self._functions))
+        code = tier.find(recipe, self._functions, name=name)
+        return None if code is None else WasmtimeProgram(self._shared, code)
 
     def _compile(self, bulk: Bulk, recipe: Recipe, name: str) -> tuple[Code, bool]:
         """Return code for the component, and whether it is the best there will be."""
         optimised, baseline = self._tiers["optimised"], self._tiers.get("baseline")
-        component = optimised.cache.find_code(recipe.code_name, name=name)
-        if component is None and baseline is not None and len(bulk.body) > BASELINE_BYTES_MIN:
+        if (known := optimised.find(recipe, self._functions, name=name)) is not None:
+            return known, True
+        if baseline is not None and len(bulk.body) > BASELINE_BYTES_MIN:
             try:
                 found = baseline.cache.load(bulk.body, name=name)
                 return baseline.code(found, recipe, self._functions), False
             except InvalidError as error:
                 # It lacks some instructions, and what is no component at all is refused below.
                 logger.debug("%s has no baseline code: %s", name, error)
-        if component is None:
-            component = optimised.cache.load(bulk.body, name=name)
+        component = optimised.cache.load(bulk.body, name=name)
         return optimised.code(component, recipe, self._functions), True
 
     def _optimise_later(
@@ -239,7 +244,8 @@ class WasmtimeEngine:
 
     def _advance(self) -> None:
         for tier in self._tiers.values():
-            ffi.engine_increment_epoch(ffi.pointer(tier.core))
+            for core in tier.cores:
+                ffi.engine_increment_epoch(ffi.pointer(core))
 
 
 def _hand_over(
@@ -261,6 +267,8 @@ class _TierOfEngine:
     def __init__(self, directory: Path, tier: Tier, in_process_bytes_max: int) -> None:
         self.tier = tier
         self.core = new_core(tier)
+        self._pool: WasmtimeCore | None = None  # made with the first component for it
+        self._may_pool = True
         self.compiler = Compiler(directory, tier)
         self.cache = CodeCache(
             self.core,
@@ -270,13 +278,60 @@ class _TierOfEngine:
             in_process_bytes_max=in_process_bytes_max,
         )
 
+    @property
+    def cores(self) -> tuple[WasmtimeCore, ...]:
+        """Return wasmtime's engines, whose epochs advance together."""
+        return (self.core,) if self._pool is None else (self.core, self._pool)
+
+    def find(self, recipe: Recipe, functions: HostFunctions, *, name: str) -> Code | None:
+        """Return what a program of this tier runs, if the cache has it."""
+        if pool := self._pool_for(recipe):
+            component = self.cache.find_code(recipe.code_name, name=name, core=pool)
+            if component is not None:
+                return self._pooled(pool, component, recipe, functions)
+        component = self.cache.find_code(recipe.code_name, name=name)
+        return None if component is None else self._code(self.core, component, recipe, functions)
+
     def code(self, component: Component, recipe: Recipe, functions: HostFunctions) -> Code:
-        """Return what a program of this tier runs."""
+        """Return what a program of this tier runs, of a component that was just compiled."""
+        if pool := self._pool_for(recipe):
+            found = self.cache.for_core(recipe.code_name, component, pool)
+            if found is not None:
+                return self._pooled(pool, found, recipe, functions)
+        return self._code(self.core, component, recipe, functions)
+
+    def _pooled(
+        self, pool: WasmtimeCore, component: Component, recipe: Recipe, functions: HostFunctions
+    ) -> Code:
+        """Return code for instances in a pool, which can find the same for others."""
+
+        def others() -> Code:
+            found = self.cache.for_core(recipe.code_name, component, self.core)
+            if found is None:
+                raise InternalError(f"code {recipe.code_name} runs in a pool only")
+            return self._code(self.core, found, recipe, functions)
+
+        return self._code(pool, component, recipe, functions, others)
+
+    def _code(
+        self,
+        core: WasmtimeCore,
+        component: Component,
+        recipe: Recipe,
+        functions: HostFunctions,
+        others: Callable[[], Code] | None = None,
+    ) -> Code:
+        footprint_bytes = PROGRAM_BYTES + CODE_FACTOR * recipe.body_bytes
         return Code(
-            self.tier,
-            self.core,
-            component,
-            recipe.bulk,
-            functions,
-            footprint_bytes=PROGRAM_BYTES + CODE_FACTOR * recipe.body_bytes,
-        )
+            self.tier, core, component, recipe.bulk, functions,
+            footprint_bytes=footprint_bytes, others=others,
+        )  # fmt: skip
+
+    def _pool_for(self, recipe: Recipe) -> WasmtimeCore | None:
+        """Return the engine with a pool, None when a component gets none."""
+        if self.tier != "optimised" or not recipe.fits_pool:
+            return None
+        if self._pool is None and self._may_pool:
+            self._may_pool = can_pool()
+            self._pool = new_core(self.tier, is_pooled=True) if self._may_pool else None
+        return self._pool

@@ -11,13 +11,21 @@ from typing import Any
 
 from hosts.engine.base import World
 from hosts.engine.bodyqueue import BodyQueue
-from hosts.engine.exchanges import GuestExchange, Serving, fields_of, head_of, lines_of, serving
+from hosts.engine.errorcodes import DENIED, error_code
+from hosts.engine.exchanges import (
+    GuestExchange,
+    Serving,
+    fields_of,
+    head_of,
+    lines_of,
+    serving,
+    traceparent,
+)
 from hosts.engine.fetches import Fetch, QueuedBody
 from hosts.engine.frames import decode_frame, encode_frame
 from hosts.engine.guestsystem import SystemWorld
 from hosts.engine.hostfn import OwnFunction
-from hosts.http.errorcodes import REQUEST_DENIED, error_code
-from hosts.http.outgoing import Body, EgressError, OutgoingHead, Timeouts
+from hosts.engine.webvalues import Body, EgressError, OutgoingHead, Timeouts
 from lattice.errors import GuestTrapError
 
 EXCHANGE = "lattice:http-host/exchange@0.1.0"
@@ -27,6 +35,15 @@ RECEIVE_BYTES_MAX = 256 * 1024
 
 IS_ERROR = 1 << 32
 """Set in what a function answers when the rest of it is an error-code."""
+
+MISTAKES = (
+    "holds more than 4 MiB of fields, heads and bodies",
+    "cloned fields that are more than one may hold",
+    "dropped or sent a request or response whose headers it still holds",
+    "dropped or finished a body whose stream it still holds",
+    "answered a request that is over",
+)
+"""What of a guest the adapter does not let pass, in its order."""
 
 _NS = 1e9
 
@@ -62,7 +79,7 @@ def _receive(world: World, args: Sequence[Any]) -> str:
     if data:
         return encode_frame(data).decode("ascii")
     if incoming.error is not None:
-        return f"!{incoming.error}"
+        return incoming.error.line
     return "e" if incoming.is_ended else "w"
 
 
@@ -73,13 +90,13 @@ def _skip(world: World, args: Sequence[Any]) -> None:
 def _trailers(world: World, args: Sequence[Any]) -> str:
     incoming = _exchange(world, args[0]).receiving()
     if incoming.error is not None:
-        return f"!{incoming.error}"
+        return incoming.error.line
     return "t" + lines_of(incoming.trailers) if incoming.is_ended else "w"
 
 
 def _offered(world: World, args: Sequence[Any]) -> int:
     outgoing = _exchange(world, args[0]).outgoing
-    return outgoing.room if outgoing.error is None else IS_ERROR + outgoing.error
+    return outgoing.room if outgoing.error is None else IS_ERROR + error_code(outgoing.error.code)
 
 
 def _send(world: World, args: Sequence[Any]) -> None:
@@ -113,11 +130,11 @@ def _inform(_world: World, args: Sequence[Any]) -> None:
 # --- requests of the guest -----------------------------------------------------------------------
 
 
-def _fetch(world: World, args: Sequence[Any]) -> int:
+def _fetch(world: World, args: Sequence[Any]) -> str:
     outlet = _system(world).outlet
     if outlet is None:
         world.log("warn", "a request of the guest was denied: it is granted no way out")
-        return IS_ERROR + REQUEST_DENIED
+        return DENIED.line
     head, _, frame = args[0].partition("\0")
     outgoing = BodyQueue()
     body: Body = QueuedBody(outgoing)
@@ -125,11 +142,10 @@ def _fetch(world: World, args: Sequence[Any]) -> int:
         body = decode_frame(frame.encode("ascii"))
         outgoing.end()
     try:
-        call = outlet.begin(_head_of_request(head), body)
+        call = outlet.begin(_head_of_request(head), body, traceparent=traceparent())
     except EgressError as error:
-        return IS_ERROR + error_code(error.code)
-    number: int = _system(world).sockets.add_exchange(Fetch(call, outgoing))
-    return number
+        return error.failure.line
+    return str(_system(world).sockets.add_exchange(Fetch(call, outgoing)))
 
 
 def _head_of_request(text: str) -> OutgoingHead:
@@ -156,6 +172,10 @@ def _forget(world: World, args: Sequence[Any]) -> None:
     _system(world).sockets.forget_exchange(args[0])
 
 
+def _trap(_world: World, args: Sequence[Any]) -> None:
+    raise GuestTrapError(f"a guest {MISTAKES[args[0]]}")
+
+
 EXCHANGE_FUNCTIONS: Mapping[str, OwnFunction] = {
     "receive": _receive,
     "skip": _skip,
@@ -169,5 +189,6 @@ EXCHANGE_FUNCTIONS: Mapping[str, OwnFunction] = {
     "fetch": _fetch,
     "answer": _answer,
     "forget": _forget,
+    "trap": _trap,
 }
 """What the engine itself answers of `EXCHANGE`."""

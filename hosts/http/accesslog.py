@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from hosts.http.base import HttpError, via
 from hosts.http.exchange import ServerExchange
 from lattice.telemetry import call_span
 
@@ -34,6 +35,9 @@ class Served:
     duration_s: float
     is_complete: bool  # the answer was finished
     error: str  # of the handler, "" without one
+    deployment: str = ""  # that answered, "" when no route led to one
+    route: str = ""  # that matched
+    leg: str = ""  # "local" or "remote"
 
 
 def note(
@@ -42,8 +46,17 @@ def note(
     failure: BaseException | None,
     on_served: Callable[[Served], None] | None,
 ) -> None:
-    """Write the line of one request, and tell whoever asked. Costs nothing when nobody listens."""
-    is_logged = log.isEnabledFor(logging.INFO)
+    """Write the line of one request, and tell whoever asked. Costs nothing when nobody listens.
+
+    What went wrong on this side of the connection is a warning, all else is information.
+    """
+    found = via.get()
+    if found is not None:
+        via.set(None)  # the next request of the connection comes in this context too
+    is_ours = isinstance(failure, Exception) and not isinstance(failure, HttpError)
+    is_bad = is_ours and (exchange.status >= 500 or not exchange.is_finished)
+    level = logging.WARNING if is_bad else logging.INFO
+    is_logged = log.isEnabledFor(level)
     if not is_logged and on_served is None:
         return
     head = exchange.head
@@ -57,17 +70,28 @@ def note(
         sent_bytes=exchange.sent_bytes,
         duration_s=duration_s,
         is_complete=exchange.is_finished,
-        error="" if failure is None else f"{type(failure).__name__}: {failure}",
+        error="" if failure is None else _told(failure),
+        deployment=found.deployment if found else "",
+        route=found.route if found else "",
+        leg=found.leg if found else "",
     )
     if is_logged:
-        log.info(
-            "%s %s%s %d, %d bytes in %.1f ms, for %s%s",
+        log.log(
+            level,
+            "%s %s%s %d, %d bytes in %.1f ms%s, for %s%s",
             served.method, served.authority, served.target, served.status, served.sent_bytes,
-            duration_s * 1000, served.peer, f": {served.error}" if failure else "",
+            duration_s * 1000, f" by {found.deployment} ({found.leg})" if found else "",
+            served.peer, f": {served.error}" if failure else "",
             extra={"http": dataclasses.asdict(served)},
         )  # fmt: skip
     if on_served is not None:
         on_served(served)
+
+
+def _told(failure: BaseException) -> str:
+    """Return an error as one line: the backtraces of guests have many."""
+    lines = f"{type(failure).__name__}: {failure}".splitlines()
+    return " | ".join(line.strip() for line in lines)
 
 
 @contextmanager
@@ -92,5 +116,11 @@ def tracing(exchange: ServerExchange) -> Iterator[None]:
         exchange.head = dataclasses.replace(
             head, headers=[*others, (b"traceparent", span.traceparent.encode())]
         )
-        yield
-        span.mark("http.response.status_code", exchange.status)
+        try:
+            yield
+            span.mark("http.response.status_code", exchange.status)
+        finally:
+            if (found := via.get()) is not None:
+                span.mark("http.route", found.route)
+                span.mark("lattice.deployment", found.deployment)
+                span.mark("lattice.leg", found.leg)

@@ -19,6 +19,13 @@ NAMES_KEPT_MAX = 1024
 """Names of fields that are checked once and remembered: a guest that makes up names without end
 gets each checked again."""
 
+HEADS_KEPT_MAX = 256
+"""Sets of fields that are checked once and remembered: most answers of a guest have one of a few.
+When there are more, all are forgotten and those in use come back."""
+
+HEAD_KEPT_BYTES_MAX = 1024
+"""Beyond, a set of fields is checked each time: what is remembered stays below 300 KiB."""
+
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
@@ -47,6 +54,9 @@ class Fields(NamedTuple):
     is_closing: bool  # the handler asks for `connection: close`
 
 
+_heads: dict[tuple[tuple[bytes, bytes], ...], Fields] = {}
+
+
 def checked(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
     """Return fields as they go on the wire, in their order.
 
@@ -54,6 +64,18 @@ def checked(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
         InvalidError: a name is no token, a value holds a line end or NUL, or there is more than one
             `content-length`, or one that is no number.
     """
+    fields = tuple(fields)
+    found = _heads.get(fields)
+    if found is None:
+        found = _checked(fields)
+        if sum(len(name) + len(value) for name, value in fields) <= HEAD_KEPT_BYTES_MAX:
+            if len(_heads) >= HEADS_KEPT_MAX:
+                _heads.clear()
+            _heads[fields] = found
+    return found
+
+
+def _checked(fields: tuple[tuple[bytes, bytes], ...]) -> Fields:
     lines: list[bytes] = []
     length: int | None = None
     has_date = is_closing = False

@@ -7,12 +7,16 @@ sockets or guests.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
-Headers = Sequence[tuple[bytes, bytes]]
-"""Names (lower case) and values, in the order of the message, repeated names kept apart."""
+from hosts.engine.webvalues import Headers, HttpError
+
+__all__ = [
+    "Exchange", "Handler", "Headers", "HttpError", "RequestHead", "Via", "via",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,14 @@ Handler = Callable[[Exchange], Awaitable[None]]
 """Answers a request. A `LatticeError` that it raises becomes a status (see the server)."""
 
 
-class HttpError(Exception):
-    """The exchange broke: the client left, timed out, or broke the rules of HTTP.
+@dataclass(frozen=True, slots=True)
+class Via:
+    """Who answered a request and how it came there, for logs and spans."""
 
-    Handlers let it pass: the server knows already.
-    """
+    deployment: str
+    route: str  # host and path of the route that matched, or the name that was asked for
+    leg: str  # "local" or "remote"
+
+
+via: ContextVar[Via | None] = ContextVar("via", default=None)
+"""Set by handlers that choose who answers; the server reads it when the handler is done."""

@@ -7,24 +7,19 @@ connects nor checks grants.
 from __future__ import annotations
 
 import math
+import ssl
 from collections import deque
 from collections.abc import Callable
 
 import anyio
 import h11
 
+from hosts.engine.webvalues import Answer, Body, BodySource, EgressError, OutgoingHead
 from hosts.http.base import Headers, HttpError
 from hosts.http.connections import Connection, Event
 from hosts.http.destination import Origin
-from hosts.http.outgoing import (
-    FORBIDDEN_HEADERS,
-    Answer,
-    Body,
-    BodySource,
-    EgressError,
-    EgressLimits,
-    OutgoingHead,
-)
+from hosts.http.outgoing import FORBIDDEN_HEADERS, EgressLimits
+from hosts.http.wire import failure_of
 
 PART_BYTES = 64 * 1024
 """Bytes of a streamed request that are asked for at once."""
@@ -287,6 +282,8 @@ class OutgoingCall:
                 self._is_over.set()
 
     def _broken_off(self, error: OSError) -> EgressError:
+        if isinstance(error, ssl.SSLError):  # who asks for a certificate tells after the handshake
+            return failure_of(error, str(self.origin))
         return EgressError("connection-terminated", f"{self.origin} broke off: {error}")
 
 

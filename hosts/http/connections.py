@@ -13,8 +13,10 @@ from collections.abc import Callable
 import anyio
 import h11
 
+from hosts.engine.errorcodes import Code
+from hosts.engine.webvalues import EgressError
 from hosts.http.destination import Origin
-from hosts.http.outgoing import HEADERS_BYTES_MAX, Code, EgressError
+from hosts.http.outgoing import HEADERS_BYTES_MAX, HEADERS_MAX
 from hosts.http.wire import Wire
 from lattice.model.network import Address
 
@@ -125,13 +127,15 @@ class Connection:
         if isinstance(event, h11.Data):
             return
         size = sum(len(name) + len(value) for name, value in event.headers)
-        if size > HEADERS_BYTES_MAX:
+        count = len(event.headers)
+        if size > HEADERS_BYTES_MAX or count > HEADERS_MAX:
             is_head = isinstance(event, h11.Response)
             raise EgressError(
                 "HTTP-response-header-section-size"
                 if is_head
                 else "HTTP-response-trailer-section-size",
-                f"{self.origin} sent headers of {size} bytes, at most {HEADERS_BYTES_MAX}",
+                f"{self.origin} sent {count} headers of {size} bytes, at most {HEADERS_MAX} of "
+                f"{HEADERS_BYTES_MAX}",
                 size,
             )
 

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import anyio
@@ -19,9 +19,17 @@ from hosts.engine.network.access import DENIALS_MAX, Access
 from hosts.engine.network.errors import SocketError
 from hosts.engine.network.grants import Grants, special_range
 from hosts.engine.network.lookup import Lookup
-from hosts.http.outgoing import EgressError
-from lattice.model.egress import DEFAULT_PORTS, HttpGrant, Scheme, network_of
-from lattice.model.network import Address, NamePattern, Network, normal_name
+from hosts.engine.webvalues import EgressError
+from lattice.model.egress import network_of
+from lattice.model.network import (
+    DEFAULT_PORTS,
+    Address,
+    HttpGrant,
+    NamePattern,
+    Network,
+    Scheme,
+    normal_name,
+)
 from lattice.routing.targets import AUTHORITY_LENGTH_MAX, INTERNAL_SUFFIX
 
 KNOWN_MAX = 256
@@ -162,8 +170,11 @@ class Reach:
     def _denial(self, origin: Origin, address: Address | None) -> EgressError:
         """Return the error for what is not granted, which the log tells in words."""
         special = None if address is None else special_range(address)
-        about = f", {address} lies in {special} and needs a grant within it" if special else ""
-        self._tell("warn", f"denied: request to {origin}{about}; the grant {origin} would allow it")
+        about, grant = "", origin
+        if special is not None:  # which no name grants
+            about = f", {address} lies in {special} and needs a grant within it"
+            grant = replace(origin, host=str(address))
+        self._tell("warn", f"denied: request to {origin}{about}; the grant {grant} would allow it")
         if special is not None:
             return EgressError("destination-IP-prohibited", f"{origin} is not granted{about}")
         return EgressError("HTTP-request-denied", f"requests to {origin} are not granted")
@@ -201,8 +212,10 @@ def _lookup_failure(origin: Origin, error: SocketError) -> EgressError:
             f"{origin.host} resolves to addresses that need a grant as ranges",
         )
     if error.code == "name-unresolvable":
-        return EgressError("DNS-error", f"no such name: {origin.host}")
-    return EgressError("DNS-error", f"{origin.host} could not be looked up: {error.code}")
+        return EgressError("DNS-error", f"no such name: {origin.host}", text="NXDOMAIN")
+    return EgressError(
+        "DNS-error", f"{origin.host} could not be looked up: {error.code}", text="SERVFAIL"
+    )
 
 
 def _invalid(what: str) -> EgressError:

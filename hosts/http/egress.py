@@ -19,21 +19,14 @@ import anyio
 import anyio.abc
 import h11
 
+from hosts.engine.errorcodes import Code
+from hosts.engine.webvalues import Body, EgressError, OutgoingHead
 from hosts.http.call import OutgoingCall
 from hosts.http.connections import Connection, Kept
 from hosts.http.destination import Log, Origin, Reach, origin_of
-from hosts.http.outgoing import (
-    FORBIDDEN_HEADERS,
-    HEADERS_BYTES_MAX,
-    TARGET_BYTES_MAX,
-    Body,
-    Code,
-    EgressError,
-    EgressLimits,
-    OutgoingHead,
-)
+from hosts.http.outgoing import FORBIDDEN_HEADERS, HEADERS_BYTES_MAX, TARGET_BYTES_MAX, EgressLimits
 from hosts.http.wire import dial
-from lattice.model.egress import DEFAULT_PORTS, HttpGrant
+from lattice.model.network import DEFAULT_PORTS, HttpGrant
 from lattice.telemetry import call_span
 
 if TYPE_CHECKING:
@@ -198,7 +191,7 @@ class Outlet:
                 instance has too many requests under way (`connection-limit-reached`).
         """
         origin = origin_of(head.scheme, head.authority)
-        _check(head, body, self._limits)
+        check_request(head, body, self._limits)
         self._reach.require_name(origin)
         self._calls = {each for each in self._calls if not each.is_over}
         if len(self._calls) >= self._limits.requests_per_instance:
@@ -221,7 +214,7 @@ class Outlet:
         self._calls.clear()
 
 
-def _check(head: OutgoingHead, body: Body, limits: EgressLimits) -> None:
+def check_request(head: OutgoingHead, body: Body, limits: EgressLimits) -> None:
     """Refuse what may not be sent, before anything is.
 
     Raises:

@@ -36,7 +36,8 @@ def status_of(error: BaseException) -> int:
     """
     if not isinstance(error, LatticeError) or error.details.get("part") == "answer":
         return 500
-    return STATUSES.get(error.kind, 500)
+    own = error.details.get("http_status")  # what a guest's own error stands for
+    return own if isinstance(own, int) else STATUSES.get(error.kind, 500)
 
 
 def is_unforeseen(error: BaseException) -> bool:

@@ -9,18 +9,20 @@ Sockets are the server's business, instances that of whoever gives `Call`.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
 
+from hosts.eager import noticing
 from hosts.engine.adapting import SERVER
 from hosts.engine.base import Instance
+from hosts.engine.errorcodes import failure_in
 from hosts.engine.exchanges import Serving, head_of, lines_of, serving
 from hosts.engine.frames import decode_frame, encode_frame
 from hosts.http.base import Exchange, Headers, HttpError, RequestHead
-from hosts.http.errorcodes import CONNECTION_TERMINATED, error_name
 from lattice.errors import GuestTrapError, InvalidError, LatticeError
 
 INLINE_BYTES_MAX = 64 * 1024
@@ -35,6 +37,10 @@ DEADLINE_S = 60.0
 WATCH_AFTER_S = 0.02
 """Seconds until somebody looks whether the client is still there: most requests are over by then,
 and looking costs more than they do."""
+
+HEADS_KEPT_MAX = 256
+HEAD_KEPT_MAX = 4096
+"""Heads of requests, and of answers, whose other form is remembered; and their longest."""
 
 HEAD_LINES = 4
 """Lines of a head before its fields: method, scheme, authority, target."""
@@ -68,20 +74,17 @@ class GuestHandler:
         text = request_text(exchange.head, body if is_whole else None)
         road = _Road(exchange, body)
         token = serving.set(road)
-        watch = asyncio.get_running_loop().call_soon(road.watch_later)
         try:
-            answer = await self.call(SERVER, "handle", (text,), self.deadline_s)
-            if road.has_begun:
+            call = self.call(SERVER, "handle", (text,), self.deadline_s)
+            answer = await noticing(call, road.watch_later)  # most never let go of the loop
+            if road.tasks:
                 await road.end(answer)
-            elif road.has_tasks:
-                await road.informed()
         except asyncio.CancelledError:
             road.raise_if_left()
             raise
         finally:
-            watch.cancel()  # for most before it ran: they never let go of the loop
             serving.reset(token)
-            if road.has_tasks:
+            if road.tasks:
                 await road.stop()
         if road.has_begun:
             return
@@ -105,13 +108,29 @@ def request_text(head: RequestHead, body: bytes | None) -> str:
     Raises:
         InvalidError: the head has a line feed or NUL in it, which would make another head of it.
     """
+    known, lines = _last_heads.get(id(head), (None, ""))
+    if known is not head:
+        lines = _head_text(head)
+    if not body:
+        return f"{lines}\0s" if body is None else f"{lines}\0a"
+    return f"{lines}\0{encode_frame(body).decode('ascii')}"
+
+
+_last_heads: dict[int, tuple[RequestHead, str]] = {}
+"""Texts of heads by the identity of these: a connection keeps the head that it saw last, and gets
+the same again and again."""
+
+
+def _head_text(head: RequestHead) -> str:
     first = f"{head.method}\n{head.scheme}\n{head.authority}\n{head.target}\n"
     lines = first + lines_of(head.headers)
     if "\0" in lines or lines.count("\n") != HEAD_LINES + 2 * len(head.headers):
         raise InvalidError("the head of a request has control characters in it")
-    if not body:
-        return f"{lines}\0s" if body is None else f"{lines}\0a"
-    return f"{lines}\0{encode_frame(body).decode('ascii')}"
+    if len(_last_heads) >= HEADS_KEPT_MAX:
+        _last_heads.clear()
+    if len(lines) <= HEAD_KEPT_MAX:
+        _last_heads[id(head)] = head, lines
+    return lines
 
 
 def _whole_answer(text: str) -> tuple[int, Headers, bytes]:
@@ -123,15 +142,25 @@ def _whole_answer(text: str) -> tuple[int, Headers, bytes]:
     if text[:1] in "?!-":
         raise _failure(text)
     head, _, frame = text.partition("\0")
+    if len(head) <= HEAD_KEPT_MAX:
+        return (*_known_head(head), decode_frame(frame.encode("ascii")))
     return (*head_of(head), decode_frame(frame.encode("ascii")))
+
+
+@functools.lru_cache(HEADS_KEPT_MAX)
+def _known_head(text: str) -> tuple[int, Headers]:
+    """Return status and fields of a head: a guest's answers mostly have the same."""
+    status, fields = head_of(text)
+    return status, tuple(fields)
 
 
 def _failure(text: str) -> GuestTrapError:
     """Return the error for a guest that gave no answer, or no whole one."""
     if text.startswith("!"):
-        code, _, message = text[1:].partition("\n")
-        detail = f": {message}" if message else ""
-        return GuestTrapError(f"the guest answered with the error {error_name(int(code))}{detail}")
+        failure = failure_in(text)
+        return GuestTrapError(
+            f"the guest answered with the error {failure}", http_status=failure.status
+        )
     if text.startswith("-"):
         return GuestTrapError("the guest returned before the body of its answer was finished")
     return GuestTrapError("the guest returned without an answer: it never set response-outparam")
@@ -146,8 +175,8 @@ class _Road(Serving):
     def __init__(self, exchange: Exchange, body: bytes | None) -> None:
         self._exchange = exchange
         self._body = body
-        self._task = asyncio.current_task()  # that of the guest's call
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[Any] | None = None  # of the guest's call, once it waits
+        self.tasks: list[asyncio.Task[None]] = []
         self._informs: list[asyncio.Task[None]] = []
         self._sender: asyncio.Task[None] | None = None
         self._has_left = False
@@ -155,23 +184,27 @@ class _Road(Serving):
         """Why the request's body broke off."""
 
     @property
+    def traceparent(self) -> str:
+        """Return the trace that the request belongs to."""
+        headers = self._exchange.head.headers
+        found = next((value for name, value in headers if name == b"traceparent"), b"")
+        return found.decode("latin-1")
+
+    @property
     def has_begun(self) -> bool:
         """Tell whether the answer has begun."""
         return self._sender is not None
 
-    @property
-    def has_tasks(self) -> bool:
-        """Tell whether `stop` has something to do."""
-        return bool(self._tasks)
-
     async def end(self, answer: str) -> None:
-        """Return when all of an answer that has begun is sent.
+        """Return when all is sent: of an answer that has begun, else what came before it.
 
         Raises:
             GuestTrapError: it is not complete.
             HttpError: the client went away.
         """
-        assert self._sender is not None, "it has begun"
+        if self._sender is None:
+            await self.informed()
+            return
         if answer:
             raise _failure(answer)
         await asyncio.shield(self._sender)
@@ -183,6 +216,7 @@ class _Road(Serving):
 
     def watch_later(self) -> None:
         """Cancel the task of the guest's call when the client goes away, seen a little later."""
+        self._task = asyncio.current_task()
         self._start(self._until_closed())
 
     def raise_if_left(self) -> None:
@@ -192,7 +226,7 @@ class _Road(Serving):
 
     async def stop(self) -> None:
         """End all tasks; what they raised is told by now, or does not matter any more."""
-        tasks, self._tasks = self._tasks, []
+        tasks, self.tasks = self.tasks, []
         for task in tasks:
             task.cancel()
         for task in tasks:
@@ -218,7 +252,7 @@ class _Road(Serving):
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.append(task)
+        self.tasks.append(task)
         return task
 
     async def _fetch_body(self) -> None:
@@ -233,8 +267,10 @@ class _Road(Serving):
             incoming.end(exchange.trailers)
         except (HttpError, LatticeError) as error:
             self.body_error = error
+            if isinstance(error, HttpError):
+                incoming.fail(error.failure)
         finally:
-            incoming.fail(CONNECTION_TERMINATED)  # without effect behind the end
+            incoming.fail()  # without effect behind the end
 
     async def _send(self, status: int, headers: Headers) -> None:
         outgoing, exchange = self.outgoing, self._exchange
@@ -246,7 +282,7 @@ class _Road(Serving):
             if outgoing.is_ended:
                 await exchange.finish(outgoing.trailers)
         finally:
-            outgoing.fail(CONNECTION_TERMINATED)  # without effect behind the end
+            outgoing.fail()  # without effect behind the end
 
     async def _until_closed(self) -> None:
         await anyio.sleep(WATCH_AFTER_S)

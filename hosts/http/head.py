@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade
 from httptools import HttpRequestParser as _Parser
 
+from hosts.engine.errorcodes import Code, HttpFailure
 from hosts.http.base import HttpError, RequestHead
 from hosts.http.limits import Limits
 
@@ -27,6 +28,9 @@ HOSTS_KEPT_MAX = 256
 """Values of `host` that are not checked again: a server has a few names."""
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_SLASH: Final = ord("/")
+_VERSION_BYTES: Final = len(b" HTTP/1.1")
+_TARGET = re.compile(rb"[!-\"$-~]+")
 _REQUEST_LINE = re.compile(rb"(%b) ([!-\"$-~]+) HTTP/([0-9])\.([0-9])" % _TOKEN)
 _AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(r"https?://([^/?]*)(.*)", re.IGNORECASE)
@@ -34,6 +38,13 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 _OPENINGS = frozenset(b"!#$%&'*+.^_`|~-0123456789" + bytes(range(65, 91)) + bytes(range(97, 123)))
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"})
 _CONTINUE = b"100-continue"
+
+_FAILURES: dict[int, Code] = {
+    408: "connection-read-timeout",
+    413: "HTTP-request-body-size",
+    431: "HTTP-request-trailer-section-size",
+}
+"""What of a body that is refused a guest is told, where it is not the protocol that is broken."""
 
 
 class RefusalError(HttpError):
@@ -46,6 +57,11 @@ class RefusalError(HttpError):
         super().__init__(reason)
         self.status = status
         self.reason = reason
+
+    @property
+    def failure(self) -> HttpFailure:
+        """Return what a guest is told that reads the request."""
+        return HttpFailure(_FAILURES.get(self.status, "HTTP-protocol-error"))
 
 
 class Head(NamedTuple):
@@ -80,6 +96,40 @@ def has_bare_feed(data: bytes | bytearray, start: int) -> bool:
     """Tell whether a line feed from `start` on has no carriage return before it."""
     feeds = data.count(b"\n", start)
     return feeds != 0 and feeds != data.count(b"\r\n", max(start - 1, 0))
+
+
+class KeptHead:
+    """The last head of a connection: the next is mostly the same, but for its target."""
+
+    __slots__ = ("_head", "_limits", "_start", "_tail", "raw")
+
+    def __init__(self, raw: bytes, head: Head, limits: Limits) -> None:
+        line_end = raw.find(b"\r\n")
+        self.raw = raw
+        self._head = head
+        self._limits = limits
+        # Around the target of an ordinary request; other forms of it mean more than a path.
+        is_ordinary = head.request.target[:1] == "/" and raw[raw.find(b" ") + 1] == _SLASH
+        self._start = raw[: raw.find(b" ") + 2] if is_ordinary else b"\0"
+        self._tail = raw[line_end - _VERSION_BYTES :]
+
+    def again(self, raw: bytes) -> Head | None:
+        """Return what a head says that differs in its path and query at most, else None."""
+        head = self._head
+        if raw == self.raw:
+            return head
+        line_end = raw.find(b"\r\n")
+        if not raw.startswith(self._start) or raw[line_end - _VERSION_BYTES :] != self._tail:
+            return None
+        target = raw[len(self._start) - 1 : line_end - _VERSION_BYTES]
+        if len(target) > self._limits.target_bytes_max or not _TARGET.fullmatch(target):
+            return None
+        request, length, is_kept, expects_continue, is_old = head
+        request = RequestHead(
+            request.method, request.scheme, request.authority, target.decode(), request.headers,
+            request.peer,
+        )  # fmt: skip
+        return Head(request, length, is_kept, expects_continue, is_old)
 
 
 def read_head(raw: bytes, limits: Limits, *, scheme: str, peer: str) -> Head:

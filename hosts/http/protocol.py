@@ -14,8 +14,17 @@ import anyio
 from hosts.http import answers, failures
 from hosts.http.accesslog import note, tracing
 from hosts.http.base import HttpError
+from hosts.http.eager import Eager, Rest
 from hosts.http.exchange import ServerExchange
-from hosts.http.head import BLANK_LINE, Head, RefusalError, has_bare_feed, may_open, read_head
+from hosts.http.head import (
+    BLANK_LINE,
+    Head,
+    KeptHead,
+    RefusalError,
+    has_bare_feed,
+    may_open,
+    read_head,
+)
 from hosts.http.limits import RETRY_AFTER_S
 from hosts.http.service import Service
 from hosts.http.stream import ClientStream
@@ -42,8 +51,11 @@ class Connection(ClientStream):
         self._service = service
         self._scope = anyio.CancelScope()
         self._scanned = 0  # bytes of the buffer in which no head ends
-        self._kept_head: tuple[bytes, Head | None] = (b"", None)
+        self._kept_head: KeptHead | None = None
         self._exchange: ServerExchange | None = None
+        self._eager: Eager | None = None
+        self._awaits_head = False  # the task waits for the next request
+        self._begun: Rest[bool] | bool = False  # what is left of a request that was begun for it
         self._excess = 0  # connections over the cap when this one came
         self._is_refused = False  # the client may send what nobody reads
 
@@ -61,6 +73,35 @@ class Connection(ClientStream):
         if not self._service.connections and self._service.on_empty is not None:
             self._service.on_empty()
 
+    def data_received(self, data: bytes) -> None:
+        """Begin to answer a request that is here, and keep all else for whoever waits."""
+        eager = self._eager
+        if eager is None or not self._awaits_head or not eager.can_begin():
+            super().data_received(data)
+            return
+        kept = self._kept_head
+        head = kept.again(data) if kept is not None and not self.buffer else None
+        if head is None:
+            self._keep(data)
+            try:
+                head = self._cut_head()
+            except RefusalError:
+                head = None  # the task finds the same
+        if head is not None:
+            # What the request itself may wait for takes the place of what the task waits for.
+            arrival, self._arrival = self._arrival, None
+            self._begun = eager.begin(self._serve(head))
+            if self._begun is False and not self.buffer and not self._service.is_draining:
+                # All is done: the task waits on, for the next request.
+                self._arrival = arrival
+                self._read_deadline_s = self._now_s() + self._limits.idle_timeout_s
+                return
+            if arrival is not None and not arrival.done():
+                arrival.set_result(True)
+        else:
+            self._wake(is_in_time=True)
+        self._awaits_head = False
+
     # What the server calls.
 
     async def run(self) -> None:
@@ -73,6 +114,7 @@ class Connection(ClientStream):
                     self._refuse(503, "too many connections")
                     await self._linger()
                 else:
+                    self._eager = Eager()
                     await self._converse()
             except Exception:
                 log.exception("the connection of %s failed", self._peer)
@@ -119,6 +161,11 @@ class Connection(ClientStream):
                 if head is None:
                     in_turn = 0
                     head = await self._next_head()
+                    if self._begun is not False:
+                        begun, self._begun = self._begun, False
+                        if begun is True or await begun:
+                            break
+                        continue
                 elif in_turn >= PIPELINED_IN_A_TURN:
                     in_turn = 0
                     await self.turn()
@@ -133,7 +180,10 @@ class Connection(ClientStream):
         await self._linger()
 
     async def _next_head(self) -> Head | None:
-        """Return the next request when it has arrived; None when the client is done."""
+        """Return the next request when it has arrived.
+
+        None when it has been begun already, or the client is done.
+        """
         limits = self._limits
         deadline_s = self._now_s() + limits.idle_timeout_s
         has_begun = False
@@ -147,7 +197,18 @@ class Connection(ClientStream):
                 return None
             if self._service.is_draining and not self.buffer:
                 return None
-            if not await self._arrives(deadline_s):
+            self._awaits_head = True
+            try:
+                is_in_time = await self._arrives(deadline_s)
+            except asyncio.CancelledError:
+                if isinstance(self._begun, Rest):
+                    await self._begun.cancelled()
+                raise
+            finally:
+                self._awaits_head = False
+            if self._begun is not False:
+                return None
+            if not is_in_time:
                 if self.buffer:
                     raise RefusalError(408, "the head came too slowly")
                 return None
@@ -175,12 +236,14 @@ class Connection(ClientStream):
             self._scanned = len(buffer)
             return None
         raw = bytes(buffer) if len(buffer) == end + 4 else bytes(buffer[: end + 4])
-        del buffer[: end + 4]
-        self._scanned = 0
-        before, head = self._kept_head
-        if head is None or raw != before:
+        kept = self._kept_head
+        head = kept.again(raw) if kept is not None else None
+        if head is None:
             head = read_head(raw, limits, scheme=self._scheme, peer=self._peer)
-            self._kept_head = (raw, head) if len(raw) <= KEPT_HEAD_BYTES_MAX else (b"", None)
+            is_short = len(raw) <= KEPT_HEAD_BYTES_MAX
+            self._kept_head = KeptHead(raw, head, limits) if is_short else None
+        del buffer[: end + 4]  # not before: one that is refused is found again
+        self._scanned = 0
         return head
 
     async def _serve(self, head: Head) -> bool:
@@ -209,7 +272,7 @@ class Connection(ClientStream):
             service.in_flight -= 1
             self._exchange = None
             if not exchange.is_finished:
-                self._conclude(exchange, failure)
+                failure = self._conclude(exchange, failure)
             note(exchange, self._now_s() - began_s, failure, service.on_served)
         if self._is_full or self.is_gone:
             await self.room()
@@ -219,11 +282,14 @@ class Connection(ClientStream):
         self._is_refused = not body.is_complete
         return True
 
-    def _conclude(self, exchange: ServerExchange, failure: BaseException | None) -> None:
+    def _conclude(self, exchange: ServerExchange, failure: BaseException | None) -> BaseException:
         """Give the answer that a handler did not, or break off one that it did not finish.
 
-        When the body was none, that is the reason, whatever the handler made of it.
+        When the body was none, that is the reason, whatever the handler made of it. Returns what
+        went wrong, for the log.
         """
+        done = "finished its" if exchange.is_begun else "gave an"
+        error = failure or InternalError(f"the handler never {done} answer")
         refusal = exchange.incoming.refusal
         if exchange.is_begun:
             exchange.is_kept = False
@@ -234,10 +300,8 @@ class Connection(ClientStream):
             exchange.is_kept = False  # the client left; it may still hear why
             exchange.answer(400, *failures.plain(400, str(failure)))
         else:
-            error = failure or InternalError("the handler gave no answer")
             exchange.answer(*failures.answer_to(error, is_dev=self._service.is_dev))
-            if exchange.status == 500:  # the line of the log has no message
-                log.warning("%s %s: %s", exchange.head.method, exchange.head.path, error)
+        return error
 
     def _refuse(self, status: int, reason: str) -> None:
         """Answer what is no request, or one that is not taken; the connection closes after it."""

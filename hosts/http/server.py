@@ -114,22 +114,39 @@ class HttpServer:
             for connection in tuple(self._service.connections):
                 connection.abort()
 
-    async def adopt(self, connection: socket.socket, prefix: bytes = b"") -> None:
-        """Serve a plain connection that somebody else accepted and read `prefix` of.
+    async def adopt(
+        self,
+        connection: socket.socket,
+        prefix: bytes = b"",
+        *,
+        certificate: Certificate | None = None,
+    ) -> None:
+        """Serve a connection that somebody else accepted and read `prefix` of.
 
-        It is the server's from now on, and is closed at once when the server drains.
+        It is the server's from now on, and is closed at once when the server drains. With a
+        certificate, of which nothing was read, it is encrypted; returns after the handshake.
+
+        Raises:
+            OSError: the client left, or its side of TLS is none.
         """
+        assert certificate is None or not prefix, "who reads of TLS cannot give it back"
         if self._service.is_draining or self._tasks is None:
             connection.close()
             return
 
         def begun() -> Connection:
-            made = Connection(self._service, scheme="http")
+            made = Connection(self._service, scheme="https" if certificate else "http")
             made.buffer += prefix
             return made
 
         connection.setblocking(False)
-        await asyncio.get_running_loop().connect_accepted_socket(begun, connection)
+        limits = self._service.limits
+        await asyncio.get_running_loop().connect_accepted_socket(
+            begun,
+            connection,
+            ssl=certificate.context if certificate else None,
+            ssl_handshake_timeout=limits.tls_handshake_timeout_s if certificate else None,
+        )
 
     async def drain(self, grace_s: float) -> None:
         """Take no more connections, let requests finish within `grace_s`, and abort the rest.

@@ -53,15 +53,19 @@ class ClientStream(asyncio.Protocol):
         self._peer = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "")
 
     def data_received(self, data: bytes) -> None:
+        """Keep what arrived, and wake who waits for it."""
+        self._keep(data)
+        arrival = self._arrival
+        if arrival is not None and not arrival.done():
+            arrival.set_result(True)
+
+    def _keep(self, data: bytes) -> None:
         """Keep what arrived, and stop reading when that is enough."""
         self.buffer += data
         self._arrived_bytes += len(data)
         if len(self.buffer) >= self._limits.read_buffer_bytes and not self._is_paused:
             self._is_paused = True
             self._open_transport.pause_reading()
-        arrival = self._arrival
-        if arrival is not None and not arrival.done():
-            arrival.set_result(True)
 
     def eof_received(self) -> bool:
         """Keep a plain connection open: the client may still wait for its answer.
@@ -164,13 +168,15 @@ class ClientStream(asyncio.Protocol):
         """Return True when bytes or the end arrived, False when the deadline passed first."""
         if self._is_paused:
             self._resume()
-        self._arrival = self._loop.create_future()
+        arrival: asyncio.Future[bool] = self._loop.create_future()
+        self._arrival = arrival
         self._read_deadline_s = deadline_s
         try:
-            return await self._arrival
+            return await arrival
         finally:
-            self._arrival = None
-            self._read_deadline_s = math.inf
+            if self._arrival is arrival:  # else a request that was begun meanwhile waits for more
+                self._arrival = None
+                self._read_deadline_s = math.inf
 
     def _wake(self, *, is_in_time: bool) -> None:
         if self._arrival is not None and not self._arrival.done():

@@ -92,5 +92,19 @@ def _load(context: ssl.SSLContext, cert: Path, key: Path) -> None:
         context.load_cert_chain(cert, key, password=b"")
     except (OSError, ssl.SSLError) as exc:
         raise InvalidError(
-            f"certificate {cert} with key {key} cannot be used: {exc.strerror or exc}"
+            f"certificate {cert} with key {key} cannot be used: {_reason(exc, cert, key)}"
         ) from None
+
+
+def _reason(error: OSError, cert: Path, key: Path) -> str:
+    """Return what is wrong with the files, in place of the words of the TLS library."""
+    if isinstance(error, ssl.SSLError):
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return "they do not belong together"
+        return "they hold no certificate with its key in PEM form, or the key has a password"
+    for path in (cert, key):
+        try:
+            path.open("rb").close()
+        except OSError as exc:
+            return f"{path}: {exc.strerror}"
+    return str(error.strerror or error)

@@ -11,7 +11,8 @@ import ssl
 from collections import deque
 from typing import cast
 
-from hosts.http.outgoing import EgressError
+from hosts.engine.webvalues import EgressError
+from hosts.http.alerts import alert_in
 from lattice.model.network import Address
 
 BUFFER_BYTES_MAX = 256 * 1024
@@ -163,7 +164,7 @@ async def dial(address: Address, port: int, tls: ssl.SSLContext | None, name: st
             Wire, str(address), port, ssl=tls, server_hostname=name if tls is not None else None
         )
     except (OSError, ssl.SSLError) as error:
-        raise _failure(error, f"{name} at {address}, port {port}") from error
+        raise failure_of(error, f"{name} at {address}, port {port}") from error
     return wire
 
 
@@ -172,15 +173,18 @@ def _wake(waiting: asyncio.Future[None] | None) -> None:
         waiting.set_result(None)
 
 
-def _failure(error: OSError, whom: str) -> EgressError:
-    """Return why a connection could not be made."""
+def failure_of(error: OSError, whom: str) -> EgressError:
+    """Return why a connection could not be made, or broke."""
     match error:
         case ssl.SSLCertVerificationError():
             return EgressError(
                 "TLS-certificate-error", f"certificate of {whom}: {error.verify_message}"
             )
-        case ssl.SSLError() if "ALERT" in (error.reason or ""):
-            return EgressError("TLS-alert-received", f"TLS with {whom}: {error.reason}")
+        case ssl.SSLError() if (alert := alert_in(error)) is not None:
+            name, number = alert
+            return EgressError(
+                "TLS-alert-received", f"TLS with {whom}: alert {name}", number, text=name
+            )
         case ssl.SSLError():
             return EgressError("TLS-protocol-error", f"TLS with {whom}: {error.reason}")
         case ConnectionRefusedError():

@@ -31,8 +31,9 @@ class Packet:
     reply_to: str = ""
 
 
-Handler = Callable[[Packet], Awaitable[bytes | Packet]]
-"""Answers one request with a body (or a packet, for headers; its subject is ignored)."""
+Handler = Callable[[Packet], Awaitable[bytes | Packet | None]]
+"""Answers one request with a body (or a packet, for headers; its subject is ignored), or with
+nothing more, when it has published its answer itself."""
 
 ConnectionState = Literal["connected", "disconnected", "closed"]
 

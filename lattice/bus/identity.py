@@ -109,7 +109,7 @@ def load_or_create_seed(path: Path, fresh: bytes) -> str:
         DeniedError: it cannot be written; others as `load_seed`.
     """
     if not path.exists():
-        _create(path, fresh + b"\n")
+        create_private(path, fresh + b"\n")
     return public_key(load_seed(path))
 
 
@@ -186,8 +186,12 @@ def write_private(path: Path, content: bytes) -> None:
         _sync_directory(path.parent)
 
 
-def _create(path: Path, content: bytes) -> None:
-    """Write a new file unless another process was faster, whose file then stands."""
+def create_private(path: Path, content: bytes) -> None:
+    """Write a new file that only we can read, unless another process was faster: its file stands.
+
+    Raises:
+        DeniedError: it cannot be written, for want of a permission or of room.
+    """
     with _writing(path):
         staged = _stage(path, content)
         try:

@@ -83,11 +83,13 @@ def _host(names: Names, host: str) -> Permissions:
             names.log("*", host),
             names.every_call(),
             names.every_call_at(),
+            names.every_http(),
             INBOXES,
             *_key_write(names.hosts_bucket, host),
             *_consume(_kv(names.hosts_bucket), f"$KV.{names.hosts_bucket}.{host}"),
             *_key_read(control, subjects.target(host)),
             *_key_read(control, "history.>"),
+            *_consume(_kv(control), f"$KV.{control}.{subjects.DESIRED}"),
             *_key_read(control, subjects.TERM),
             *_object_read(names.artifacts_bucket),
         ),
@@ -96,6 +98,7 @@ def _host(names: Names, host: str) -> Permissions:
             names.host_control(host, ">"),
             names.calls_at(host),
             f"{names.every_call()} {subjects.CALL_QUEUE}",
+            f"{names.every_http()} {subjects.HTTP_QUEUE}",
         ),
     )
 
@@ -128,6 +131,7 @@ def _client(names: Names) -> Permissions:
         publish=(
             names.every_call(),
             names.every_call_at(),
+            names.every_http(),
             names.api("get"),
             names.api("list"),
             *_consume(names.events_stream, names.events()),

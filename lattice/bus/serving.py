@@ -154,6 +154,8 @@ class _Server:
         except Exception as error:  # noqa: BLE001 - the top of a request: logged and answered
             await self._fail(packet, _internal(packet, error))
         else:
+            if answer is None:
+                return
             if isinstance(answer, bytes):
                 answer = Packet(subject=packet.subject, body=answer, headers=_headers(packet))
             await self._send(packet, answer)

@@ -16,6 +16,12 @@ def main(tokens: Sequence[str] | None = None) -> int:
 
     `tokens` are the words after the program's name; None takes those of this process.
     """
+    if tokens is None:
+        import sys
+
+        from lattice.cli.retuning import start_tuned
+
+        start_tuned(sys.argv[1:])
     from lattice.cli.entry import run_command
 
     return run_command(tokens)

@@ -10,7 +10,7 @@ from cyclopts import App, Group, Parameter
 
 from lattice import __version__
 
-GROUPS: Final = ("Run", "Deploy", "Look", "Use", "Set up")
+GROUPS: Final = ("Run", "Develop", "Deploy", "Look", "Use", "Set up")
 """Groups of verbs in the order of the help."""
 
 
@@ -49,6 +49,15 @@ VERBS: Final = (
         "Run",
         takes_rest=True,
     ),
+    Verb(
+        "serve",
+        "lattice.cli.verb_serve:serve_",
+        "Answer HTTP requests with a component, without a lattice.",
+        "Run",
+    ),
+    Verb("dev", "lattice.cli.verb_dev:dev_", "Run a project while it is being written.", "Develop"),
+    Verb("new", "lattice.cli.verb_new:new_", "Make a small project from a template.", "Develop"),
+    Verb("build", "lattice.cli.verb_build:build_", "Build the components of a project.", "Develop"),
     Verb(
         "apply", "lattice.cli.verb_apply:apply_", "Submit the deployments of a manifest.", "Deploy"
     ),

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from lattice.bus.base import PAYLOAD_BYTES_MAX
 from lattice.errors import InvalidError
 
 
@@ -24,6 +23,8 @@ def argument(text: str) -> Any:
             nested too deep.
     """
     if text.startswith("@"):
+        from lattice.bus.base import PAYLOAD_BYTES_MAX
+
         try:
             with (
                 nullcontext(sys.stdin.buffer) if text == "@-" else Path(text[1:]).open("rb") as file

@@ -21,6 +21,7 @@ from hosts.sharing import worker_directory, worker_name
 from lattice.bus.embedded import EmbeddedNats
 from lattice.bus.identity import load_or_create_identity
 from lattice.cli.children import Child, keep_logs_small, start_child
+from lattice.cli.listening import LOOPBACK, port_of_lattice
 from lattice.client import connect
 from lattice.config import Contexts, Settings
 from lattice.errors import DeadlineExceededError, InvalidError, LatticeError, UnavailableError
@@ -91,6 +92,7 @@ class Crew:
         hosts: Sequence[HostPlan],
         grants: Sequence[str] = (),
         port: int | None = None,
+        http_port: int | None = None,
         restarts: bool = False,
         authorized: Sequence[str] = (),
     ) -> None:
@@ -102,6 +104,9 @@ class Crew:
         self._grants = grants
         self._ids: dict[str, str] = {}  # host name -> id
         self._port = port
+        self._http_wanted = http_port
+        self.http_port = 0
+        """Of the loopback address, where the hosts take requests together."""
         self._restarts = restarts
         self._authorized = authorized
         self._stack = AsyncExitStack()
@@ -118,6 +123,7 @@ class Crew:
         for directory in (self.directory, self.directory / "logs"):
             _make_directory(directory)
         async with AsyncExitStack() as stack:
+            self.http_port = stack.enter_context(port_of_lattice(self._http_wanted))
             broker = EmbeddedNats(
                 self.directory / "nats",
                 lattice=self.lattice,
@@ -155,6 +161,11 @@ class Crew:
     def url(self) -> str:
         """Return where NATS listens."""
         return self._broker.url
+
+    @property
+    def http_url(self) -> str:
+        """Return where requests over HTTP are taken, "" without a host to take them."""
+        return f"http://{LOOPBACK}:{self.http_port}" if self._hosts else ""
 
     async def wait_joined(self) -> None:
         """Return when the scheduler leads and every host has joined.
@@ -220,6 +231,7 @@ class Crew:
         return {
             "lattice": self.lattice,
             "nats": self.url,
+            "http": self.http_url,
             "context": self.lattice,
             "directory": str(self.directory),
             "nkey": str(self._settings().nkey),
@@ -259,6 +271,7 @@ class Crew:
             # The key of a host is the one in its directory: that of the context is the operator's.
             words = ["host", "--name", name, "--dir", str(directory)]
             words += [f"--workers={plan.workers}", *labels, *self._grants, *common]
+            words += [f"--http={LOOPBACK}:{self.http_port}", "--shares-http", "--http-dev"]
         child = await start_child(name, words, self.directory / "logs" / f"{name}.log")
         self._children[name] = child
         self._group.start_soon(self._watch_child, child)

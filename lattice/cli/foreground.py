@@ -10,7 +10,7 @@ import asyncio
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -63,14 +63,20 @@ class Foreground:
         self._write(STDERR, output)
 
     @contextmanager
-    def ends(self, scope: anyio.CancelScope) -> Iterator[None]:
-        """Cancel the scope at a signal; end the process at a second one, or if it cannot wait."""
+    def ends(
+        self, scope: anyio.CancelScope, *, at_once: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """Cancel the scope at a signal; end the process at a second one, or if it cannot wait.
+
+        `at_once` is called before that.
+        """
         loop = asyncio.get_running_loop()
 
         def end(number: int, _frame: FrameType | None) -> None:
             status = SIGNAL_STATUS + number
             if self.status is not None or self._is_writing:
                 # The loop does not run while a reader that is stuck is written to.
+                at_once()
                 os._exit(status)
             self.status = status
             loop.call_soon_threadsafe(scope.cancel)

@@ -1,4 +1,7 @@
-"""What a host offers of its machine: `--cpu`, `--memory` and `--grant-directory NAME=PATH[:ro]`."""
+"""What guests see of this machine: what a host offers, and what one component is granted at once.
+
+Words of options become values here; no file is opened.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,10 @@ from hosts import inventory
 from hosts.engine.base import Directory
 from lattice.cli.options import Bytes, CpuMilli
 from lattice.errors import InvalidError
+from lattice.model.egress import parse_http_grant
 from lattice.model.host import Capacity
 from lattice.model.ids import name_fault
+from lattice.model.network import HttpGrant
 
 READ_ONLY = ":ro"
 
@@ -54,6 +59,65 @@ GrantWords = Annotated[
 def grant_options(words: Sequence[str] | None) -> list[str]:
     """Return the options that give another process the same grants."""
     return [f"--grant-directory={word}" for word in words or ()]
+
+
+def mounts(words: Sequence[str]) -> dict[str, Directory]:
+    """Return by the guest's path what words such as `./data:/data:ro` grant.
+
+    Raises:
+        ValueError: a word has no path of the guest, or two name the same.
+    """
+    found: dict[str, Directory] = {}
+    for word in words:
+        path, _, guest = word.removesuffix(READ_ONLY).rpartition(":")
+        if not (path and guest.startswith("/")):
+            message = f"{word!r}, expected HOST:GUEST or HOST:GUEST{READ_ONLY} with GUEST from /"
+            raise ValueError(message)
+        if guest in found:
+            message = f"{guest} is mounted twice"
+            raise ValueError(message)
+        found[guest] = Directory(Path(path), is_writable=not word.endswith(READ_ONLY))
+    return found
+
+
+def _check_mounts(_: object, words: Sequence[str] | None) -> None:
+    mounts(words or ())
+
+
+Mounts = Annotated[
+    list[str],
+    Parameter(validator=_check_mounts, consume_multiple=False, metavar="HOST:GUEST[:ro]"),
+]
+"""Repeatable `--mount HOST:GUEST[:ro]`."""
+
+
+def http_grants(words: Sequence[str]) -> tuple[HttpGrant, ...]:
+    """Return what words such as `https://api.example.com` grant.
+
+    Raises:
+        ValueError: some are no grants; each is told.
+    """
+    grants: list[HttpGrant] = []
+    faults: list[str] = []
+    for word in words:
+        try:
+            grants.append(parse_http_grant(word))
+        except InvalidError as error:
+            faults.append(error.message)
+    if faults:
+        raise ValueError("; ".join(faults))
+    return tuple(grants)
+
+
+def _check_hosts(_: object, words: Sequence[str] | None) -> None:
+    http_grants(words or ())
+
+
+Hosts = Annotated[
+    list[str],
+    Parameter(validator=_check_hosts, consume_multiple=False, metavar="[SCHEME://]HOST[:PORTS]"),
+]
+"""Repeatable `--allow-host [SCHEME://]HOST[:PORTS]`."""
 
 
 @Parameter(name="*")

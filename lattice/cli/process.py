@@ -25,6 +25,7 @@ NOTIFY_VARIABLE = "NOTIFY_SOCKET"
 
 STATE_VARIABLE = "XDG_STATE_HOME"
 CACHE_VARIABLE = "XDG_CACHE_HOME"
+DATA_VARIABLE = "XDG_DATA_HOME"
 
 FILES_MAX = 1_048_576
 """Open files that a host asks for, where the hard limit allows more: the default of 1024 is too few
@@ -65,12 +66,8 @@ async def run_until_stopped(
                     stop(inner)
 
         async def watch_parent() -> None:
-            descriptor = sys.stdin.fileno()
-            while True:
-                await anyio.wait_readable(descriptor)
-                if not os.read(descriptor, 4096):
-                    stop(inner)
-                    return
+            await until_parent_ends()
+            stop(inner)
 
         group.start_soon(listen)
         if ends_with_parent:
@@ -79,6 +76,15 @@ async def run_until_stopped(
             await work()
         group.cancel_scope.cancel()
     return stopped
+
+
+async def until_parent_ends() -> None:
+    """Return when whoever holds the other end of the standard input has ended."""
+    descriptor = sys.stdin.fileno()
+    while True:
+        await anyio.wait_readable(descriptor)
+        if not os.read(descriptor, 4096):
+            return
 
 
 def log_to_stderr(name: str = "") -> None:
@@ -132,3 +138,14 @@ def cache_directory() -> Path:
     """Return where this user keeps what can be made again, such as compiled code (XDG)."""
     base = os.environ.get(CACHE_VARIABLE) or "~/.cache"
     return Path(base).expanduser().absolute() / "lattice"
+
+
+def data_directory() -> Path:
+    """Return where this user keeps what is to last, such as an authority that is trusted (XDG)."""
+    base = os.environ.get(DATA_VARIABLE) or "~/.local/share"
+    return Path(base).expanduser().absolute() / "lattice"
+
+
+def certificate_directory() -> Path:
+    """Return where this user's authority for `localhost` and its certificates are."""
+    return data_directory() / "certificates"

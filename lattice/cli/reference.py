@@ -16,9 +16,9 @@ _BODY = re.compile(r"^## lattice ", re.MULTILINE)
 OPENING = """\
 # The command line
 
-Every verb takes the options of [connection and output](#options-of-every-verb), but `lattice run`,
-which needs no lattice and takes those of output only. Settings come from options, then variables,
-then the file of `--config`, then the named or current context.
+Every verb takes the options of [connection and output](#options-of-every-verb), but `lattice run`
+and `lattice serve`, which need no lattice and take those of output only. Settings come from
+options, then variables, then the file of `--config`, then the named or current context.
 
 A word in capitals is an argument. An option that takes a value is written `--option VALUE` or
 `--option=VALUE`. Tables are for people and may change; `--output json` is for programs and only
@@ -37,7 +37,9 @@ VARIABLES = """\
 | `LATTICE_CONFIG_HOME` | where contexts are kept, in place of `~/.config/lattice` |
 | `LATTICE_LOG` | the least level that processes log: `debug`, `info`, `warning`, `error` |
 | `LATTICE_DEBUG` | `1` shows where in the program an error came from |
-| `NOTIFY_SOCKET` | set by systemd: where `lattice host` says that it has joined (`Type=notify`) |
+| `OTEL_TRACES_EXPORTER` | where `lattice serve` sends spans: `console`, or what is installed |
+| `NOTIFY_SOCKET` | set by systemd: where `lattice host` says that it has joined, and \
+`lattice serve` that it answers (`Type=notify`) |
 """
 
 

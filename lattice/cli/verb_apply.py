@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from lattice.cli.options import DEFAULT, Options, Seconds, client_of
 from lattice.cli.output import print_json, printable, progress_bars, text_of
 from lattice.client.deploying import READY_TIMEOUT_S, Applied
+from lattice.errors import LatticeError
+
+if TYPE_CHECKING:
+    from lattice.client import LatticeClient
 
 WAIT_S = READY_TIMEOUT_S
 
@@ -38,6 +42,7 @@ async def apply_(
     timeout
         How long to wait, such as 90s or 5m.
     """
+    places: dict[str, list[str]] = {}
     with progress_bars() as progress:
         async with client_of(options) as client:
             applied = await client.apply(file, progress=progress)
@@ -46,6 +51,7 @@ async def apply_(
                     _tell(item)
             if wait:
                 applied = await client.wait_ready(applied, timeout_s=timeout, progress=progress)
+                places = {item.name: await _urls(client, item.name) for item in applied}
     if options.is_json:
         print_json({"applied": applied})
     elif wait:
@@ -53,6 +59,16 @@ async def apply_(
             status = item.status
             if status is not None:
                 print(f"{item.name}: ready, {status.running} of {status.wanted} replicas run")
+                for url in places[item.name]:
+                    print(f"{item.name}: answers at {printable(url)}")
+
+
+async def _urls(client: LatticeClient, name: str) -> list[str]:
+    """Return where a deployment answers, as far as that can be learned: it is ready in any case."""
+    try:
+        return await client.urls(name)
+    except LatticeError:
+        return []
 
 
 def _tell(item: Applied) -> None:

@@ -52,6 +52,10 @@ def _tell(found: Description) -> None:
             )
     if not record.exposed:
         print("             nothing")
+    if found.urls:
+        print("answers at")
+        for url in found.urls:
+            print(f"             {printable(url)}")
     print("manifest")
     for line in json.dumps(record.manifest, indent=2, ensure_ascii=False).splitlines():
         print(f"  {printable(line)}")

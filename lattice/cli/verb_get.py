@@ -23,24 +23,22 @@ async def hosts_(*, labels: bool = False, options: Options = DEFAULT) -> None:
     if options.is_json:
         print_json({"hosts": found})
         return
+    # Few lattices serve HTTP on all hosts; the others get no empty column.
+    has_http = any(host.http for host in found)
+    rows: list[tuple[object, ...]] = [
+        (host.name, host.state, host.replicas, host.labels if labels else own_labels(host.labels),
+         _cores(host.free.get("cpu_milli")), _memory(host.free.get("memory_bytes")),
+         *((" ".join(host.http) or None,) if has_http else ()), host.labels.get(MACHINE_LABEL),
+         "-" if host.last_seen_s is None else f"{host.last_seen_s:.1f}s ago", host.id)
+        for host in found
+    ]  # fmt: skip
+    http = ("http",) if has_http else ()
     print_table(
-        ("name", "state", "replicas", "labels", "free cpu", "free memory", "machine", "seen", "id"),
-        (
-            (
-                host.name,
-                host.state,
-                host.replicas,
-                host.labels if labels else own_labels(host.labels),
-                _cores(host.free.get("cpu_milli")),
-                _memory(host.free.get("memory_bytes")),
-                host.labels.get(MACHINE_LABEL),
-                "-" if host.last_seen_s is None else f"{host.last_seen_s:.1f}s ago",
-                host.id,
-            )
-            for host in found
-        ),
+        ("name", "state", "replicas", "labels", "free cpu", "free memory", *http, "machine",
+         "seen", "id"),
+        rows,
         empty="no hosts: start one with `lattice host`",
-    )
+    )  # fmt: skip
 
 
 async def deployments_(*, options: Options = DEFAULT) -> None:
@@ -50,9 +48,21 @@ async def deployments_(*, options: Options = DEFAULT) -> None:
     if options.is_json:
         print_json({"deployments": found})
         return
+    has_http = any(deployment.http for deployment in found)
+    http = ("http",) if has_http else ()
     print_table(
-        ("name", "generation", "replicas", "labels", "revision"),
-        ((d.name, d.generation, d.replicas, d.labels, d.revision) for d in found),
+        ("name", "generation", "replicas", *http, "labels", "revision"),
+        [
+            (
+                d.name,
+                d.generation,
+                d.replicas,
+                *((" ".join(d.http) or None,) if has_http else ()),
+                d.labels,
+                d.revision,
+            )
+            for d in found
+        ],
         empty="no deployments: submit one with `lattice apply -f FILE`",
     )
 

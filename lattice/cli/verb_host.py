@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import os
 import platform
 import re
@@ -27,7 +28,9 @@ from lattice.bus.connecting import connect, identity_of
 from lattice.bus.identity import Identity, load_or_create_identity
 from lattice.bus.lock import FileLock, read_note
 from lattice.cli import exits
+from lattice.cli.duty import NO_DUTY, Duty
 from lattice.cli.granting import EVERYTHING, Offer
+from lattice.cli.listening import NOWHERE, Listening
 from lattice.cli.options import (
     DEFAULT,
     LabelWords,
@@ -44,7 +47,7 @@ from lattice.cli.process import (
     state_directory,
     tell_ready,
 )
-from lattice.cli.workers import NO_DUTY, Duty, Machine, make_identities, run_workers
+from lattice.cli.workers import Machine, joined_line, make_identities, run_workers
 from lattice.config import Settings
 from lattice.errors import ConflictError, DeniedError
 from lattice.model.ids import HostId
@@ -65,6 +68,7 @@ async def host_(
     dir: Annotated[Path | None, Parameter(name="--dir")] = None,
     workers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=WORKERS_MAX))] = 1,
     offer: Offer = EVERYTHING,
+    listening: Listening = NOWHERE,
     duty: Duty = NO_DUTY,
     options: Options = DEFAULT,
 ) -> int:
@@ -87,6 +91,8 @@ async def host_(
         How many hosts to run as processes, since one uses one core; they divide --cpu and --memory.
     offer
         What replicas may take and see.
+    listening
+        Where requests over HTTP are taken; workers share the ports.
     duty
         Given by who started this process.
     """
@@ -94,6 +100,9 @@ async def host_(
     if not faulthandler.is_enabled():
         faulthandler.enable(STDERR)  # the log shows where Python was when native code aborted
     allow_many_files()
+    listening.check()
+    if not listening.access_log:
+        logging.getLogger("hosts.http.accesslog").setLevel(logging.WARNING)
     settings = settings_of(options)
     name = name or platform.node() or "host"
     machine = Machine(
@@ -106,14 +115,17 @@ async def host_(
         grants=offer.words(),
     )
     if workers == 1:
-        await _run_alone(machine, settings, offer, duty)
+        await _run_alone(machine, settings, offer, listening, duty)
         return exits.DONE
     make_identities(machine, settings)
-    with _lock(machine.directory):
+    with _lock(machine.directory), listening.reserved() as words:
+        machine = replace(machine, grants=(*machine.grants, *words))
         return await run_workers(machine, ends_with_parent=duty.ends_with_parent)
 
 
-async def _run_alone(machine: Machine, settings: Settings, offer: Offer, duty: Duty) -> None:
+async def _run_alone(
+    machine: Machine, settings: Settings, offer: Offer, listening: Listening, duty: Duty
+) -> None:
     from hosts.agent import HostOptions
     from hosts.programs import PROGRAM_BYTES_MAX
 
@@ -132,6 +144,7 @@ async def _run_alone(machine: Machine, settings: Settings, offer: Offer, duty: D
         after=duty.after,
     )
     with _lock(machine.directory), _engine() as engine:
+        host_options = replace(host_options, http=listening.open())
         work = partial(_run, settings, host_options, engine, as_json=machine.options.is_json)
         await run_until_stopped(work, ends_with_parent=duty.ends_with_parent)
 
@@ -145,10 +158,13 @@ async def _run(
     connecting = connect(settings, name=f"host {name}")
     async with _let_in(connecting, host) as connection, anyio.create_task_group() as group:
         await group.start(partial(run_host, connection, host_options, engine))
+        urls = host_options.http.urls
         if as_json:
-            print_json_line({"host": host, "name": name, "lattice": lattice, "pid": os.getpid()})
+            print_json_line(
+                {"host": host, "name": name, "lattice": lattice, "pid": os.getpid(), "http": urls}
+            )
         else:
-            print(f"host {name} ({host}) joined lattice {lattice}", flush=True)
+            print(joined_line(name, host, lattice, urls), flush=True)
         tell_ready()
 
 

@@ -14,50 +14,19 @@ from lattice.cli import exits
 from lattice.cli.arguments import Assignments, argument, assignments
 from lattice.cli.files import read_component_file
 from lattice.cli.foreground import Foreground
+from lattice.cli.granting import Hosts, Mounts, http_grants, mounts
 from lattice.cli.options import Bytes, Output, Seconds
 from lattice.cli.output import print_error, print_json_line, print_json_to_fit
 from lattice.cli.process import cache_directory
 from lattice.errors import GuestTrapError, InvalidError, LatticeError, NotFoundError
+from lattice.model.network import Network
 
 if TYPE_CHECKING:
-    from hosts.engine.base import Directory, World
+    from hosts.engine.base import World
     from hosts.standalone import Assembly, Choice
 
 MEMORY_BYTES = 1024**3
 """Memory of a guest when nobody says: one alone may take more than one among many."""
-
-READ_ONLY = ":ro"
-
-
-def mounts(words: Sequence[str]) -> dict[str, Directory]:
-    """Return by the guest's path what words such as `./data:/data:ro` grant.
-
-    Raises:
-        ValueError: a word has no path of the guest, or two name the same.
-    """
-    from hosts.engine.base import Directory
-
-    found: dict[str, Directory] = {}
-    for word in words:
-        path, _, guest = word.removesuffix(READ_ONLY).rpartition(":")
-        if not (path and guest.startswith("/")):
-            message = f"{word!r}, expected HOST:GUEST or HOST:GUEST{READ_ONLY} with GUEST from /"
-            raise ValueError(message)
-        if guest in found:
-            message = f"{guest} is mounted twice"
-            raise ValueError(message)
-        found[guest] = Directory(Path(path), is_writable=not word.endswith(READ_ONLY))
-    return found
-
-
-def _check_mounts(_: object, words: Sequence[str] | None) -> None:
-    mounts(words or ())
-
-
-Mounts = Annotated[
-    list[str],
-    Parameter(validator=_check_mounts, consume_multiple=False, metavar="HOST:GUEST[:ro]"),
-]
 
 
 @Parameter(name="*")
@@ -73,6 +42,9 @@ class Grants:
 
     config: Assignments | None = None
     """Value in wasi:config for the component; may be repeated."""
+
+    allow_host: Hosts | None = None
+    """Where the component may send requests over HTTP; may be repeated."""
 
     memory: Annotated[Bytes, Parameter(show_default=lambda b: f"{b >> 30}Gi")] = MEMORY_BYTES
     """Memory that the component may take."""
@@ -94,6 +66,7 @@ class Grants:
             args=tuple(args),
             directories=mounts(self.mount or ()),
             config=assignments(self.config or ()),
+            network=Network(http=http_grants(self.allow_host or ())),
             memory_bytes_max=self.memory,
             log=lambda level, line: foreground.stderr(f"{level}: {line}\n".encode()),
             stdout=foreground.stdout,

@@ -80,6 +80,7 @@ async def up_(
     fleet: Fleet = ONE_HOST,
     dir: Annotated[Path | None, Parameter(name="--dir")] = None,
     port: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=65535))] = None,
+    http: Annotated[int | None, Parameter(validator=validators.Number(gte=0, lte=65535))] = None,
     restart: bool = False,
     authorize: list[str] | None = None,
     options: Options = DEFAULT,
@@ -99,6 +100,9 @@ async def up_(
         Where everything is kept; one directory holds one lattice.
     port
         Port of NATS on the loopback address; the last one or a free one by default.
+    http
+        Port for requests over HTTP on the loopback address, which all hosts share; 0 takes a free
+        one, and so does the default when 8000 is taken.
     restart
         Start again what dies by itself; without it, its end is only reported.
     authorize
@@ -114,6 +118,7 @@ async def up_(
         ),
         grants=grant_options(fleet.grant_directory),
         port=port,
+        http_port=http,
         restarts=restart,
         authorized=authorize or (),
     )
@@ -179,6 +184,8 @@ def _tell(crew: Crew, *, as_json: bool) -> None:
     for process in crew.processes():
         host = f"  {process.id}  {text_of(process.labels)}" if process.id else ""
         print(f"  {process.name:<12} pid {process.pid:<8}{host}".rstrip())
+    if crew.http_url:
+        print(f"requests over HTTP: {crew.http_url}")
     print(f"data and logs: {crew.directory}")
     print(f"current context: {crew.lattice}{before if crew.context_before else ''}")
     print("next, in another terminal:")

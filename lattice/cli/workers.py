@@ -1,7 +1,7 @@
 """`lattice host --workers N`: the words of each worker's process, and what people are told.
 
 `hosts.supervisor` runs them. A worker is an ordinary `lattice host` with a name, a key and a
-directory of its own and its share of the machine; `Duty` has what it must know besides.
+directory of its own and its share of the machine; `lattice.cli.duty` has what it must know besides.
 """
 
 from __future__ import annotations
@@ -12,13 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from hosts.blackbox import BlackBox
-from hosts.guarded import Guard
-from hosts.quarantine import Quarantine
 from hosts.sharing import shares, worker_directory, worker_name
 from hosts.supervisor import Supervisor
 from lattice.bus.identity import Identity, load_or_create_identity
@@ -35,32 +29,6 @@ QUARANTINE_FILE = "quarantine.json"
 """Where the supervisor tells its workers, in its directory, what they must not start."""
 
 
-@Parameter(name="*", show=False)
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Duty:
-    """What ties a host process to `lattice up` or a supervisor, which started it."""
-
-    ends_with_parent: Annotated[bool, Parameter(show=False)] = False
-    """End when the standard input does."""
-
-    black_box: Annotated[int | None, Parameter(show=False)] = None
-    """Descriptor of the memory that the supervisor reads when the worker has died."""
-
-    quarantine: Annotated[Path | None, Parameter(show=False)] = None
-    """File with the components that the worker must not start."""
-
-    after: Annotated[str, Parameter(show=False)] = ""
-    """How the process before this one ended."""
-
-    def guard(self) -> Guard:
-        """Return the ties to the supervisor. Once only: the descriptor is closed by it."""
-        return Guard(Quarantine(self.quarantine), BlackBox(self.black_box))
-
-
-NO_DUTY = Duty()
-"""What a host has that a person started."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """What was asked for: one host, or several workers that have this in common."""
@@ -71,7 +39,7 @@ class Machine:
     capacity: Capacity
     workers: int
     options: Options
-    grants: Sequence[str] = ()  # words of their command line
+    grants: Sequence[str] = ()  # words of their command line: what they offer, where they listen
 
 
 def make_identities(machine: Machine, settings: Settings) -> list[Identity]:
@@ -153,11 +121,18 @@ def _require_keys_of_their_own(settings: Settings) -> None:
             )
 
 
+def joined_line(name: str, host: str, lattice: str, urls: Sequence[str]) -> str:
+    """Return what people are told of a host that joined."""
+    where = f", takes requests at {', '.join(urls)}" if urls else ""
+    return f"host {name} ({host}) joined lattice {lattice}{where}"
+
+
 def tell_joined(line: str, *, as_json: bool) -> None:
     """Show what a worker printed when it had joined, as long as somebody reads it."""
     try:
         facts = json.loads(line)
-        text = f"host {facts['name']} ({facts['host']}) joined lattice {facts['lattice']}"
+        urls = facts.get("http", ())
+        text = joined_line(facts["name"], facts["host"], facts["lattice"], urls)
         if as_json:
             print_json_line(facts)
         else:

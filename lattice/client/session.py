@@ -18,6 +18,7 @@ from typing import Any, Literal, overload
 from lattice import config
 from lattice.bus.base import Connection
 from lattice.client import deploying, observing
+from lattice.client.addresses import urls
 from lattice.client.asking import REQUEST_TIMEOUT_S, Asker, all_pages, list_of
 from lattice.client.calling import CALL_DEADLINE_S, Caller, CallResult
 from lattice.client.deploying import READY_TIMEOUT_S, Applied, Manifest, Progress
@@ -33,7 +34,7 @@ from lattice.client.views import (
 )
 from lattice.clock import Clock
 from lattice.errors import DeniedError, InvalidError, LatticeError, NoRouteError, NotFoundError
-from lattice.model.manifest import to_document
+from lattice.model.manifest import http_addresses, to_document
 from lattice.wire import codec
 from lattice.wire.messages import DeploymentRecord, Event
 from lattice.wire.requests import (
@@ -207,9 +208,27 @@ class LatticeClient:
         try:
             status: Status | None = await self.status(name)
             replicas = await self.replicas(name)
+            found = await self._urls(record)
         except NoRouteError:
-            status, replicas = None, ReplicaList()
-        return Description(record=record, revision=revision, status=status, replicas=replicas)
+            status, replicas, found = None, ReplicaList(), []
+        return Description(
+            record=record, revision=revision, status=status, replicas=replicas, urls=found
+        )
+
+    async def urls(self, name: str) -> list[str]:
+        """Return where a deployment answers requests over HTTP.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            NoRouteError: no scheduler leads, who knows the hosts.
+        """
+        return await self._urls((await self.record(name))[0])
+
+    async def _urls(self, record: DeploymentRecord) -> list[str]:
+        addresses = http_addresses(record.manifest)
+        if not addresses:
+            return []
+        return urls(addresses, [url for host in await self.hosts() for url in host.http])
 
     # --- calls ----------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ class HostView:
     state: str = ""  # "joined", "lost", ...
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     interfaces: list[str] = field(default_factory=list[str])
+    http: list[str] = field(default_factory=list[str])  # where it takes requests, as URLs
     capacity: Mapping[str, Any] = field(default_factory=dict[str, Any])  # in all
     free: Mapping[str, Any] = field(default_factory=dict[str, Any])  # not yet promised
     boot: str = ""
@@ -40,6 +41,7 @@ class DeploymentView:
     replicas: int = 0
     revision: int = 0
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    http: list[str] = field(default_factory=list[str])  # routes: host, `*` for every one, and path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,7 @@ class Description:
     revision: int
     status: Status | None  # None: no scheduler leads now
     replicas: ReplicaList
+    urls: list[str] = field(default_factory=list[str])  # where it answers requests over HTTP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,9 @@ from lattice.component.types import Function
 from lattice.model.deployment import Deployment
 from lattice.model.wit import ROOT, interface_key, wanted_matches
 
-ENTRY_INTERFACES = ("wasi:cli/run", "wasi:http/incoming-handler")
+HTTP_HANDLER = "wasi:http/incoming-handler"
+
+ENTRY_INTERFACES = ("wasi:cli/run", HTTP_HANDLER)
 """Exports that the host itself calls: exposed only when the manifest lists them."""
 
 
@@ -95,6 +97,12 @@ def _by_default(
 def _listed(expose: Iterable[str], offers: list[_Offer], faults: list[str]) -> Iterable[_Offer]:
     chosen: list[_Offer] = []
     for wanted in expose:
+        if wanted.partition("@")[0] == HTTP_HANDLER:
+            faults.append(
+                f"expose: {wanted} takes requests over HTTP, which cannot be passed in calls; give "
+                "the deployment a route under `http`"
+            )
+            continue
         found = [
             each for each in offers if each.interface and wanted_matches(wanted, each.interface)
         ]

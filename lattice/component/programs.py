@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 
+from lattice.component.reader import callable_exports
 from lattice.component.resolution import COMPOSED, InternalWire, Program
 from lattice.component.satisfying import ByLink, ByPart, Import, Source
 from lattice.component.shapes import parts
@@ -109,9 +110,7 @@ def _is_hook(interface: Interface, name: str) -> bool:
 
 def _process_faults(name: str, component: ComponentType, run: str) -> Iterable[str]:
     others = [
-        each or "functions at its root"
-        for each, interface in component.exports.items()
-        if each != run and interface.functions
+        each or "functions at its root" for each in callable_exports(component) if each != run
     ]
     if others:
         yield (

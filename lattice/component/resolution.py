@@ -74,12 +74,21 @@ class CapabilityUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HttpPart:
+    """The part that answers requests over HTTP, and the program that it lives in."""
+
+    part: str
+    program: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
     """A workload with all its imports satisfied.
 
     `interfaces` are those that a host must offer, sorted. `exposed` maps an interface that may be
     called from outside (`""` for the root) to its functions and the fingerprints of their types,
-    `exposed_by` to the program that answers.
+    `exposed_by` to the program that answers. `http` is there when one part can answer HTTP, also
+    when the manifest has no routes.
     """
 
     programs: tuple[Program, ...] = ()
@@ -88,3 +97,4 @@ class Resolution:
     interfaces: tuple[str, ...] = ()
     exposed: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     exposed_by: Mapping[str, str] = field(default_factory=dict[str, str])
+    http: HttpPart | None = None

@@ -21,6 +21,8 @@ STANDARD_INTERFACES = (
     "wasi:clocks/*@0.2",
     "wasi:config/*",
     "wasi:filesystem/*@0.2",
+    "wasi:http/outgoing-handler@0.2",
+    "wasi:http/types@0.2",
     "wasi:io/*@0.2",
     "wasi:logging/*",
     "wasi:random/*@0.2",
@@ -28,8 +30,8 @@ STANDARD_INTERFACES = (
 )
 """Interfaces that an instance gets without a grant, as patterns of base and semver track.
 
-Guests in Python and Go import all of `wasi:cli`, `wasi:filesystem` and `wasi:sockets`, used or not;
-what they see there is empty: no file, no address, no network.
+Guests in Python and Go import all of `wasi:cli`, `wasi:filesystem` and `wasi:sockets`, used or not,
+those in JavaScript `wasi:http`; what they see there is empty: no file, no address, no network.
 """
 
 ADVICE = "add a part that exports it, a link or a binding"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
+from lattice.component.answering import answering
 from lattice.component.exposure import exposure
 from lattice.component.fingerprint import function_fingerprint, interface_mismatch, nearest
 from lattice.component.merging import Merged, merge
@@ -68,7 +69,7 @@ def resolve(
     Raises:
         InvalidError: an import is satisfied by nothing or by more than one, parts do not fit each
             other, components import each other in a circle, or an entry of `wiring`, `links`,
-            `bindings` or `expose` means nothing; all faults are listed.
+            `bindings`, `expose` or `http` means nothing; all faults are listed.
     """
     unknown = [
         f"{part.name}: its type is not known" for part in deployment.parts if part.name not in types
@@ -92,6 +93,7 @@ def resolve(
         (source.part, source.interface) for _, source in satisfied if isinstance(source, ByPart)
     }
     exposed = exposure(deployment, exports, inside, faults)
+    http = answering(deployment, exports, inside, faults)
     if faults:
         raise InvalidError(f"deployment {deployment.name!r} does not fit together", faults)
     return Resolution(
@@ -101,6 +103,7 @@ def resolve(
         interfaces=_interfaces(remaining),
         exposed=exposed.functions,
         exposed_by=exposed.programs,
+        http=http,
     )
 
 

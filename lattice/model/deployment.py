@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lattice.model.http import HttpAddress
 from lattice.model.ids import DeploymentName
 from lattice.model.labels import Labels, Selector
 from lattice.model.mounts import Mount
@@ -168,6 +169,9 @@ class Deployment:
     files: tuple[File, ...] = ()
     wiring: tuple[Wire, ...] = ()
     expose: tuple[str, ...] | None = None  # None: every export that nobody inside imports
+    http: tuple[HttpAddress, ...] = ()  # requests that it answers
+    http_route: Literal["auto", "remote"] = "auto"
+    # http_route: requests to and from deployments on the same host; auto is in memory
     links: tuple[Link, ...] = ()
     bindings: tuple[Binding, ...] = ()
     placement: Placement = field(default_factory=Placement)

@@ -8,35 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from lattice.errors import InvalidError
-from lattice.model.network import Endpoint, Network, parse_endpoint
-
-Scheme: TypeAlias = Literal["http", "https"]
-
-DEFAULT_PORTS: dict[Scheme, int] = {"http": 80, "https": 443}
-"""The port of a scheme when none is named (RFC 9110)."""
+from lattice.model.network import HttpGrant, Network, Scheme, parse_endpoint
 
 _SCHEMED = re.compile(r"(?:(https?)://)?(.+)", re.DOTALL)
 _HAS_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*):[^:\]]*")
 
 
-@dataclass(frozen=True, slots=True)
-class HttpGrant:
-    """Requests with one scheme to some hosts and ports."""
-
-    scheme: Scheme
-    endpoint: Endpoint
-
-    def __str__(self) -> str:
-        """Return a text that `parse_http_grant` reads as this grant alone."""
-        return f"{self.scheme}://{self.endpoint}"
-
-
-def parse_http_grant(text: str) -> tuple[HttpGrant, ...]:
-    """Return the grants that `[SCHEME://]HOST[:PORTS]` describes, one for each scheme.
+def parse_http_grant(text: str) -> HttpGrant:
+    """Return the grant that `[SCHEME://]HOST[:PORTS]` describes.
 
     `HOST` is a name, `*.example.com`, `*`, an address or a range in CIDR form, those of IPv6 in
     brackets. Without a scheme both are granted; without ports, the scheme's own one.
@@ -51,16 +32,16 @@ def parse_http_grant(text: str) -> tuple[HttpGrant, ...]:
             "https://api.example.com, *.example.com:8443 or http://10.0.0.0/8:8000-8999"
         )
     rest = match[2]
-    schemes: tuple[Scheme, ...] = ("http", "https")
+    scheme: Scheme | None = None
     if match[1] is not None:
-        schemes = ("https",) if match[1] == "https" else ("http",)
-    has_port = _HAS_PORT.fullmatch(rest) is not None
-    return tuple(
-        HttpGrant(scheme, parse_endpoint(rest if has_port else f"{rest}:{DEFAULT_PORTS[scheme]}"))
-        for scheme in schemes
-    )
+        scheme = "https" if match[1] == "https" else "http"
+    if _HAS_PORT.fullmatch(rest) is None:
+        return HttpGrant(parse_endpoint(f"{rest}:*").host, scheme)
+    endpoint = parse_endpoint(rest)
+    return HttpGrant(endpoint.host, scheme, (endpoint.port_first, endpoint.port_last))
 
 
 def network_of(grants: Iterable[HttpGrant], scheme: Scheme) -> Network:
     """Return what requests with one scheme may connect to."""
-    return Network(connect=tuple(each.endpoint for each in grants if each.scheme == scheme))
+    endpoints = (each.endpoint(scheme) for each in grants)
+    return Network(connect=tuple(each for each in endpoints if each is not None))

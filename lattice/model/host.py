@@ -34,6 +34,7 @@ class Inventory:
     version: str
     curve_key: str = ""  # public curve key, for sealing secrets to this host
     is_cordoned: bool = False
+    http: tuple[str, ...] = ()  # where it takes requests, such as http://127.0.0.1:8000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

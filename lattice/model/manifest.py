@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping
 from lattice.errors import InvalidError
 from lattice.model.deployment import Deployment
 from lattice.model.document import Document, load_documents
+from lattice.model.http import HttpAddress
 from lattice.model.manifest_checks import check_references
 from lattice.model.manifest_fields import DEPLOYMENT
+from lattice.model.manifest_http import HTTP
 from lattice.model.scalar import Faults
 
 __all__ = [
     "Document",
+    "http_addresses",
     "json_schema",
     "load_documents",
     "parse_deployment",
@@ -43,6 +46,19 @@ def parse_document(document: Document) -> Deployment:
         InvalidError: as `parse_deployment`, each fault with source and line in front.
     """
     return _parse(document.body, document.place)
+
+
+def http_addresses(document: Mapping[str, object]) -> tuple[HttpAddress, ...]:
+    """Return the requests over HTTP that a document asks for; the rest of it is not looked at.
+
+    Raises:
+        InvalidError: they are malformed.
+    """
+    faults = Faults()
+    addresses = HTTP.read(document.get("http", ()), "http", faults)
+    if faults.lines or not isinstance(addresses, tuple):
+        raise InvalidError("routes are invalid", [f"{path}: {text}" for path, text in faults.lines])
+    return addresses
 
 
 def to_document(deployment: Deployment) -> dict[str, object]:

@@ -28,6 +28,10 @@ def check_references(document: object, faults: Faults) -> None:
     for path, service in services:
         for below, name in _texts(service, "files", path):
             _check_known(below, name, files, "file", faults)
+    for path, route in _entries(document, "http"):
+        component = _text(route, "component")
+        if component is not None:
+            _check_known(child(path, "component"), component, parts, "component or service", faults)
     for path, link in _entries(document, "links"):
         if "name" in document and link.get("to") == document["name"]:
             faults.add(child(path, "to"), "leads to this deployment itself, expected another")

@@ -34,6 +34,7 @@ from lattice.model.labels import (
     key_fault,
     parse_selector,
 )
+from lattice.model.manifest_http import HTTP
 from lattice.model.manifest_mounts import MOUNT_FIELDS
 from lattice.model.manifest_network import NETWORK
 from lattice.model.scalar import Choice, Integer, Quantity, Text
@@ -359,6 +360,13 @@ DEPLOYMENT = Object(
             ListOf(item=_INTERFACE, maximum=256),
             "interfaces callable from outside; without it, every export that no part imports",
         ),
+        Field("http", HTTP, "requests over HTTP that it answers, by host and path"),
+        Field(
+            "httpRoute",
+            Choice(options=("auto", "remote")),
+            "how requests from and to other deployments travel; auto is in memory on a shared host",
+            "http_route",
+        ),
         Field("links", ListOf(item=_LINK), "imports from other deployments"),
         Field("bindings", ListOf(item=_BINDING), "imports from the host"),
         Field("placement", _PLACE, "where replicas may run"),
@@ -368,7 +376,6 @@ DEPLOYMENT = Object(
         "singleton": "strict singletons; `replicas: 1` is the nearest",
         "scale": "scaling by load; give `replicas`",
         "job": "workloads that end; give `replicas`",
-        "http": "serving HTTP; call the exported functions",
         "ready": "readiness checks; a service is ready when its `start` returned",
         "update": "rolling updates",
     },

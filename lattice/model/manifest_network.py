@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lattice.model.egress import parse_http_grant
 from lattice.model.network import NOTHING, Network, parse_endpoint, parse_listen, parse_pattern
 from lattice.model.scalar import Text
 from lattice.model.schema import Field, ListOf, Object
@@ -12,6 +13,7 @@ _LENGTH_MAX = 300
 _CONNECT = Text(length_max=_LENGTH_MAX, parse=parse_endpoint)
 _LISTEN = Text(length_max=_LENGTH_MAX, parse=parse_listen)
 _LOOKUP = Text(length_max=_LENGTH_MAX, parse=parse_pattern)
+_HTTP = Text(length_max=_LENGTH_MAX, parse=parse_http_grant)
 
 NETWORK = Object(
     make=Network,
@@ -20,5 +22,6 @@ NETWORK = Object(
         Field("connect", ListOf(item=_CONNECT), "where connections may lead: HOST:PORT"),
         Field("listen", ListOf(item=_LISTEN), "where the machine takes connections: ADDRESS:PORT"),
         Field("lookup", ListOf(item=_LOOKUP), "names to look up besides those of `connect`"),
+        Field("http", ListOf(item=_HTTP), "requests over HTTP: [SCHEME://]HOST[:PORTS]"),
     ),
 )

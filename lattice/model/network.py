@@ -9,14 +9,19 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from lattice.errors import InvalidError
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Range: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+Scheme: TypeAlias = Literal["http", "https"]
 
 PORT_MAX = 65535
+
+DEFAULT_PORTS: dict[Scheme, int] = {"http": 80, "https": 443}
+"""The port of a scheme when none is named (RFC 9110)."""
+
 NAME_LENGTH_MAX = 253
 """Characters of a host name (RFC 1035)."""
 
@@ -57,16 +62,29 @@ class Endpoint:
 
     def __str__(self) -> str:
         """Return the shortest text that `parse_endpoint` reads as an equal value."""
-        if isinstance(self.host, NamePattern):
-            host = str(self.host)
-        else:
-            is_one = self.host.num_addresses == 1
-            host = str(self.host.network_address) if is_one else str(self.host)
-            host = f"[{host}]" if self.host.version == 6 else host
-        if (self.port_first, self.port_last) == (0, PORT_MAX):
-            return f"{host}:*"
-        last = "" if self.port_first == self.port_last else f"-{self.port_last}"
-        return f"{host}:{self.port_first}{last}"
+        return f"{_host_text(self.host)}:{_ports_text(self.port_first, self.port_last)}"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpGrant:
+    """Requests over HTTP to some hosts."""
+
+    host: NamePattern | Range
+    scheme: Scheme | None = None  # None: both
+    ports: tuple[int, int] | None = None  # the first and the last; None: the scheme's own
+
+    def endpoint(self, scheme: Scheme) -> Endpoint | None:
+        """Return what requests with a scheme may connect to by this grant."""
+        if self.scheme not in (None, scheme):
+            return None
+        own = DEFAULT_PORTS[scheme]
+        return Endpoint(self.host, *(self.ports or (own, own)))
+
+    def __str__(self) -> str:
+        """Return the shortest text that `parse_http_grant` reads as an equal value."""
+        scheme = "" if self.scheme is None else f"{self.scheme}://"
+        ports = "" if self.ports is None else f":{_ports_text(*self.ports)}"
+        return f"{scheme}{_host_text(self.host)}{ports}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +96,7 @@ class Network:
     # listen: addresses of the machine on which connections from outside are taken
     lookup: tuple[NamePattern, ...] = ()
     # lookup: names that may be looked up, besides those of `connect`
+    http: tuple[HttpGrant, ...] = ()  # requests over HTTP, which the host makes for it
 
     def __or__(self, other: Network) -> Network:
         """Return what is granted here or there, each grant once."""
@@ -85,6 +104,7 @@ class Network:
             connect=tuple(dict.fromkeys((*self.connect, *other.connect))),
             listen=tuple(dict.fromkeys((*self.listen, *other.listen))),
             lookup=tuple(dict.fromkeys((*self.lookup, *other.lookup))),
+            http=tuple(dict.fromkeys((*self.http, *other.http))),
         )
 
 
@@ -147,6 +167,19 @@ def normal_name(text: str) -> str | None:
     is_name = len(name) <= NAME_LENGTH_MAX and _NAME.fullmatch(name) is not None
     # What a resolver would read as a number is an address in disguise: 127.1, 0x7f000001.
     return name if is_name and not _NUMBERS.fullmatch(name.rpartition(".")[2]) else None
+
+
+def _host_text(host: NamePattern | Range) -> str:
+    if isinstance(host, NamePattern):
+        return str(host)
+    text = str(host.network_address) if host.num_addresses == 1 else str(host)
+    return f"[{text}]" if host.version == 6 else text
+
+
+def _ports_text(first: int, last: int) -> str:
+    if (first, last) == (0, PORT_MAX):
+        return "*"
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def _host(host: str, text: str) -> NamePattern | Range:

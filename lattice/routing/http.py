@@ -19,14 +19,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from lattice.errors import ConflictError, InvalidError
+from lattice.errors import ConflictError
+from lattice.model.http import ANY, HttpAddress, parse_route_host
 from lattice.model.ids import DeploymentName
-from lattice.model.network import NamePattern, parse_pattern
-from lattice.routing.patterns import PARAMETERS_MAX, PathPattern, parse_path
-from lattice.routing.targets import INTERNAL_SUFFIX, Target
-
-ANY = NamePattern("*")
-"""The host of routes that name none."""
+from lattice.model.network import NamePattern
+from lattice.model.paths import PARAMETERS_MAX, PathPattern, parse_path
+from lattice.routing.targets import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +45,17 @@ def parse_route(deployment: DeploymentName, *, host: str | None, path: str = "/"
     Raises:
         InvalidError: they describe none, or the host is a name of the lattice's own.
     """
-    pattern = ANY if host is None else parse_pattern(host)
-    if f".{pattern.text}".endswith(INTERNAL_SUFFIX):
-        raise InvalidError(
-            f"host {host!r} of a route of {deployment} lies in {INTERNAL_SUFFIX[1:]}, whose names "
-            "the lattice gives: every deployment has its own"
-        )
+    pattern = ANY if host is None else parse_route_host(host)
     return HttpRoute(deployment=deployment, host=pattern, path=parse_path(path))
+
+
+def routes_of(
+    deployment: DeploymentName, addresses: Iterable[HttpAddress]
+) -> tuple[HttpRoute, ...]:
+    """Return the routes that a deployment's manifest asks for."""
+    return tuple(
+        HttpRoute(deployment=deployment, host=each.host, path=each.path) for each in addresses
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +86,11 @@ class HttpRoutes:
         self._below: dict[str, _Node] = {}
         self._any = _Node()
         self._test: dict[str, DeploymentName] = {}
-        conflicts: list[tuple[str, str, str]] = []
+        conflicts: list[Conflict] = []
         for route in self.routes:
             other = self._root(route.host).add(route)
             if other is not None:
-                conflicts.append((str(route), other.deployment, route.deployment))
+                conflicts.append(Conflict(route, other))
             if test_suffix is not None:
                 self._test[f"{route.deployment}.{test_suffix}"] = route.deployment
         if conflicts:
@@ -185,14 +187,54 @@ def _filled(segments: Sequence[str]) -> int:
     return next((count for count, each in enumerate(segments) if not each), len(segments))
 
 
-def _conflict(conflicts: Sequence[tuple[str, str, str]]) -> ConflictError:
-    lines = "; ".join(
-        f"{route} of {second} matches what a route of {first} matches"
-        if first != second
-        else f"{route} of {first} matches what another of its routes matches"
-        for route, first, second in conflicts
-    )
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A route that matches the same requests as one that was there first."""
+
+    route: HttpRoute
+    standing: HttpRoute
+
+    def __str__(self) -> str:
+        first, second = self.standing.deployment, self.route.deployment
+        if first == second:
+            return f"{self.route} of {first} matches what another of its routes matches"
+        return f"{self.route} of {second} matches what a route of {first} matches"
+
+
+def settled(
+    routes: Iterable[HttpRoute], *, test_suffix: str | None = None
+) -> tuple[HttpRoutes, tuple[Conflict, ...]]:
+    """Return a table of routes that may conflict, and the conflicts: of two, the first counts."""
+    first: dict[object, HttpRoute] = {}
+    conflicts: list[Conflict] = []
+    for route in routes:
+        standing = first.setdefault((route.host, route.path.shape), route)
+        if standing is not route:
+            conflicts.append(Conflict(route, standing))
+    return HttpRoutes(first.values(), test_suffix=test_suffix), tuple(conflicts)
+
+
+def require_free(routes: Iterable[HttpRoute], standing: Iterable[HttpRoute]) -> None:
+    """Return if no new route matches the same requests as a standing one of another deployment.
+
+    Raises:
+        ConflictError: as `HttpRoutes`.
+    """
+    taken = {(each.host, each.path.shape): each for each in standing}
+    conflicts = [
+        Conflict(route, other)
+        for route in routes
+        if (other := taken.get((route.host, route.path.shape))) is not None
+        and other.deployment != route.deployment
+    ]
+    if conflicts:
+        raise _conflict(conflicts)
+
+
+def _conflict(conflicts: Sequence[Conflict]) -> ConflictError:
+    told = [[str(each.route), each.standing.deployment, each.route.deployment]
+            for each in conflicts]  # fmt: skip
     return ConflictError(
-        f"routes conflict: {lines}; give one of them another host or path",
-        conflicts=[list(each) for each in conflicts],
+        f"routes conflict: {'; '.join(map(str, conflicts))}; give one of them another host or path",
+        conflicts=told,
     )

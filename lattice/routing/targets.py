@@ -13,18 +13,25 @@ import re
 from dataclasses import dataclass
 
 from lattice.errors import InvalidError
+from lattice.model.http import INTERNAL_SUFFIX
 from lattice.model.ids import DeploymentName, name_fault
 from lattice.model.network import normal_name
+from lattice.model.paths import normal_segment
 
-INTERNAL_SUFFIX = ".lattice.internal"
-"""End of the names of deployments for each other; no resolver is ever asked for one."""
+__all__ = [
+    "AUTHORITY_LENGTH_MAX",
+    "INTERNAL_SUFFIX",
+    "InternalName",
+    "Target",
+    "parse_host",
+    "parse_internal",
+    "parse_segments",
+    "parse_target",
+]
 
 AUTHORITY_LENGTH_MAX = 1024
 """Characters of an authority: a name has at most 253, in ASCII."""
 
-_UNSAFE = re.compile(r"[^\x21-\x7e]|[\\#]")
-_ESCAPE = re.compile(r"%(?:([0-9A-Fa-f]{2})|)")
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _AUTHORITY = re.compile(r"(?:(\[[0-9A-Fa-f:.]+\])|([^:\[\]@/?#\\]*))(?::([0-9]{0,5}))?")
 
 
@@ -106,17 +113,6 @@ def parse_segments(target: str) -> tuple[str, ...]:
     return tuple(segments)
 
 
-def normal_segment(part: str) -> str | None:
-    """Return a segment with no more escapes than it needs; None: it is none, or a dot segment."""
-    if _UNSAFE.search(part):
-        return None
-    if "%" in part:
-        if any(match[1] is None for match in _ESCAPE.finditer(part)):
-            return None
-        part = _ESCAPE.sub(_plainer, part)
-    return None if part in (".", "..") else part
-
-
 def parse_internal(authority: str) -> InternalName | None:
     """Return the deployment that `<deployment>.<lattice>.lattice.internal` names; None: another.
 
@@ -133,8 +129,3 @@ def parse_internal(authority: str) -> InternalName | None:
             f"host {host!r} names no deployment, expected DEPLOYMENT.LATTICE{INTERNAL_SUFFIX}"
         )
     return InternalName(DeploymentName(labels[0]), labels[1])
-
-
-def _plainer(match: re.Match[str]) -> str:
-    byte = int(match[1], 16)
-    return chr(byte) if byte in _UNRESERVED else f"%{byte:02X}"

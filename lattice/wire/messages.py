@@ -136,6 +136,7 @@ class DeploymentRecord:
     exposed: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     # exposed: interface -> function -> type fingerprint; "" is the root
     submitted_by: str = ""
+    since: int = 0  # revision of the control bucket at which the deployment was submitted first
     v: int = VERSION
 
 

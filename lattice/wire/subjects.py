@@ -20,6 +20,12 @@ ROOT_TOKEN = "_"  # noqa: S105 - a token of a subject, no secret
 CALL_QUEUE = "inv"
 """The queue group of hosts that answer `inv.<deployment>.>`; one member takes each call."""
 
+HTTP_QUEUE = "http"
+"""The queue group of hosts that answer `http.<deployment>`; one member takes each request."""
+
+DESIRED = "desired"
+"""What the keys of desired states begin with."""
+
 API_QUEUE = "api"
 """The queue group of schedulers that answer `api.>`."""
 
@@ -127,8 +133,12 @@ class Names:
         )
 
     def calls_at(self, host: str) -> str:
-        """All calls whose callers chose this host."""
+        """All that is meant for this host by name: calls, HTTP requests, frames of exchanges."""
         return f"{self.prefix}.at.{token(host)}.>"
+
+    def typed_calls_at(self, host: str) -> str:
+        """All of `call_at` on a host, and nothing else of what is below `calls_at`."""
+        return f"{self.prefix}.at.{token(host)}.*.*.*.*"
 
     def parse_call(self, subject: str) -> CallTarget:
         """Return what a subject of `call` or `call_at` names.
@@ -151,6 +161,49 @@ class Names:
             case _:
                 raise InvalidError(f"{subject!r} is not the subject of a call")
 
+    # --- requests over HTTP ----------------------------------------------------------------
+
+    def http(self, deployment: str) -> str:
+        """An HTTP request to any ready replica, in the queue group `HTTP_QUEUE`."""
+        return f"{self.prefix}.http.{token(deployment)}"
+
+    def http_at(self, host: str, deployment: str, generation: int) -> str:
+        """An HTTP request to a replica on a host that the asker chose."""
+        return f"{self.prefix}.at.{token(host)}.{token(deployment)}.{generation}.http"
+
+    def every_http_at(self, host: str) -> str:
+        """All HTTP requests whose askers chose this host."""
+        return f"{self.prefix}.at.{token(host)}.*.*.http"
+
+    def http_lanes(self, host: str, process: str, lane: str = "*") -> str:
+        """Where one process of a host takes the frames of one streamed exchange, or of all.
+
+        `process` begins with a letter, so that it is no generation.
+        """
+        return f"{self.prefix}.at.{token(host)}.http.{process}.{lane}"
+
+    def is_http_lane(self, subject: str) -> bool:
+        """Tell whether a subject is one of a single lane in `http_lanes`."""
+        tokens = subject.removeprefix(self.prefix + ".").split(".")
+        if len(tokens) != 5 or "*" in tokens:
+            return False
+        return tokens[0] == "at" and tokens[2] == "http" and tokens[4] != "http"
+
+    def parse_http(self, subject: str) -> CallTarget:
+        """Return what a subject of `http` or `http_at` names; interface and function are empty.
+
+        Raises:
+            InvalidError: it is neither.
+        """
+        tokens = subject.removeprefix(self.prefix + ".").split(".")
+        match tokens:
+            case ["http", deployment]:
+                return CallTarget(untoken(deployment), "", "")
+            case ["at", host, deployment, generation, "http"] if generation.isdigit():
+                return CallTarget(untoken(deployment), "", "", untoken(host), int(generation))
+            case _:
+                raise InvalidError(f"{subject!r} is not the subject of an HTTP request")
+
     # --- families, for permissions ----------------------------------------------------------
 
     def every_call(self) -> str:
@@ -160,6 +213,10 @@ class Names:
     def every_call_at(self) -> str:
         """Match all of `call_at`, on any host."""
         return f"{self.prefix}.at.>"
+
+    def every_http(self) -> str:
+        """Match all of `http`."""
+        return f"{self.prefix}.http.*"
 
     def every_control(self) -> str:
         """Match `ping` and all of `host_control`, of any host."""
@@ -219,7 +276,7 @@ TERM = "term"
 
 def desired(deployment: str) -> str:
     """Control key of a deployment's desired state."""
-    return f"desired.{deployment}"
+    return f"{DESIRED}.{deployment}"
 
 
 def history(deployment: str, generation: int) -> str:

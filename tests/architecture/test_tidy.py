@@ -89,17 +89,12 @@ def test_every_module_is_used():
                 imported.add(node.value.partition(":")[0])
     # What only people, tests of users and contract suites begin with.
     entrances = {
-        "hosts.http.server",  # what `lattice serve` and workers begin with
         "lattice.__main__",
         "lattice.testing",
         "lattice.bus.memory",
         "hosts.engine.fake",
         "hosts.engine.binder",  # what a capability of one's own begins with
         "hosts.adapters.wasi.build",
-        "hosts.http.guest",  # what the HTTP server hands its exchanges to
-        "hosts.siblings",  # what the HTTP server of a worker begins with
-        "hosts.http.egress",  # what the outgoing requests of a workload begin with
-        "lattice.routing.http",  # what picks who answers a request
     }
     modules = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts): path

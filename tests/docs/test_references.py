@@ -38,6 +38,14 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert lost == []
 
 
+def test_the_index_names_every_page() -> None:
+    folder = ROOT / "docs"
+    index = folder / "README.md"
+    named = {(folder / link.partition("#")[0]).resolve() for link in links_of(index)}
+    decisions = set((folder / "decisions").glob("*.md"))  # their folder is named
+    assert set(folder.rglob("*.md")) - decisions - named == {index}
+
+
 @pytest.mark.parametrize("page", pages(), ids=name)
 def test_every_manifest_can_be_read(page: Path) -> None:
     for block in blocks_of(page):

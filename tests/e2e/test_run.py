@@ -13,12 +13,14 @@ import sys
 import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from lattice.testing import eventually
-from tests.guests import components, interpreter
+from tests.guests import components, interpreter, web_guests
 from tests.guests.languages import building
 
 pytestmark = [pytest.mark.e2e, pytest.mark.wasm]
@@ -299,3 +301,31 @@ def test_mounts_are_what_the_guest_sees_of_the_disk(tmp_path: Path) -> None:
     assert python("result = open('/note').read()", f"{data}:/") == ["ok", "found"]
     assert python("open('/../secret')", f"{data}:/")[0] == "err"
     assert python("result = os.listdir('/')")[0] == "err"
+
+
+def test_requests_go_where_a_host_is_allowed(file: Callable[[str, bytes], Path]) -> None:
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.path.encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Write nothing."""
+
+    guest = file("courier.wasm", web_guests.courier())
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        authority = f"127.0.0.1:{server.server_port}"
+        asked = [guest, "--env", f"AUTHORITY={authority}"]
+        allowed = run(*asked, "--allow-host", f"http://{authority}")
+        assert allowed == (0, b"200 /courier\n", b"")
+        status, out, err = run(*asked, "--allow-host", "*")
+        assert (status, out) == (1, b"error 4\n")
+        assert f"the grant http://{authority} would allow it" in err.decode()
+        status, _, err = run(*asked, "--allow-host", "ftp://a", "--allow-host", "a b")
+        assert status == 2
+        assert b"'ftp://a' grants no requests" in err
+        server.shutdown()

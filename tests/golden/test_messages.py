@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lattice.wire import messages, requests
+from lattice.wire import http, messages, requests
 from lattice.wire.codec import convert, decode, decode_as, encode
 from tests.golden.vectors import EXAMPLES
 
@@ -41,7 +41,7 @@ def test_every_message_has_a_vector():
     parts = {messages.Leg, messages.TargetItem}
     classes = {
         cls
-        for module in (messages, requests)
+        for module in (messages, requests, http)
         for _, cls in inspect.getmembers(module, inspect.isclass)
         if cls.__module__ == module.__name__
     }  # fmt: skip

@@ -11,6 +11,7 @@ from lattice.model.host import (
     Revision,
 )
 from lattice.model.ids import DeploymentName, HostId, ReplicaId
+from lattice.wire import http as h
 from lattice.wire import messages as m
 from lattice.wire import requests as r
 
@@ -39,7 +40,7 @@ EXAMPLES: dict[str, object] = {
     "deployment-record": m.DeploymentRecord(
         name="d", generation=3, manifest={"lattice": "v1", "name": "d"},
         interfaces=["wasi:logging/logging@0.1.0-draft"],
-        exposed={"a:b/c@0.1.0": {"f": "0011223344556677"}}, submitted_by="me",
+        exposed={"a:b/c@0.1.0": {"f": "0011223344556677"}}, submitted_by="me", since=12,
     ),
     "event": m.Event(
         id="b.1", kind="host-joined", source="/lattice/l/host/UHOST", entity="UHOST",
@@ -60,6 +61,7 @@ EXAMPLES: dict[str, object] = {
         interfaces=("wasi:logging/logging@0.1.0-draft",),
         capacity=Capacity(cpu_milli=2000, memory_bytes=1 << 30, slots=1000),
         features=("replicas@1",), version="0.1.0", curve_key="X", is_cordoned=False,
+        http=("http://127.0.0.1:8000",),
     ),
     "put-deployment": r.PutDeployment(
         manifest={"lattice": "v1", "name": "d"}, expect=17, submitted_by="me"
@@ -72,5 +74,31 @@ EXAMPLES: dict[str, object] = {
     "log-request": r.LogRequest(deployment="d", lines=10),
     "log-line": r.LogLine(
         time_s=1790000000.5, level="warn", deployment="d", host="UHOST", line="slow"
+    ),
+    "http-request": h.HttpRequest(
+        method="POST", scheme="https", authority="a.example:8443", target="/a?b=%20",
+        headers=[b"x-a", b"\xff", b"x-a", b""], body=b"\x00body", trailers=[b"t", b"1"],
+        peer="192.0.2.1", lane="lat.l.at.UNEAR.http.p1.ab", window=524288, deadline_ms=5000,
+        hops=1, trace="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", caller="ask",
+        chain=["ask"],
+    ),
+    "http-reply": h.HttpReply(
+        status=200, headers=[b"content-type", b"text/plain"], body=b"hello", host="UFAR",
+        generation=2,
+        legs=[m.Leg(deployment="d", op="a:b/c#f", route="local", host="UFAR", took_us=12)],
+    ),
+    "http-reply-lane": h.HttpReply(
+        status=200, headers=[b"x", b"1"], lane="lat.l.at.UFAR.http.p2.cd", window=524288,
+        host="UFAR", generation=2,
+    ),
+    "http-frame-data": h.HttpFrame(kind="data", sequence=3, data=b"\x00\xff"),
+    "http-frame-end": h.HttpFrame(kind="end", sequence=4, headers=[b"t", b"1"]),
+    "http-frame-head": h.HttpFrame(kind="head", sequence=0, status=200, headers=[b"x", b"1"]),
+    "http-frame-beat": h.HttpFrame(
+        kind="beat", sequence=4, granted=524288, lane="lat.l.at.UFAR.http.p2.cd"
+    ),
+    "http-frame-reset": h.HttpFrame(
+        kind="reset",
+        err={"kind": "trap", "message": "unreachable", "retryable": False, "details": {}},
     ),
 }  # fmt: skip

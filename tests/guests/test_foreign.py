@@ -1,8 +1,8 @@
 """Components that others built, from a folder that `LATTICE_FOREIGN_GUESTS` names: all that is
 claimed for languages whose compilers these tests do not have.
 
-Each file is read, bound, instantiated, and run if it is a command, as far as its imports allow. A
-table of what came out is written to `.build/tests/foreign-guests.md`.
+Each file is read, bound, instantiated, and run if it is a command, or asked if it answers HTTP, as
+far as its imports allow. A table of what came out is written to `.build/tests/foreign-guests.md`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from typing import Any
 import anyio
 import pytest
 
+from hosts.engine.adapting import SERVER
 from hosts.engine.base import Instance, Part, World
 from hosts.engine.wasmtime_engine import WasmtimeEngine
+from hosts.http.guest import GuestHandler, of_instance
 from hosts.standalone import Assembly
 from lattice.component.reader import read_component
 from lattice.component.satisfying import is_standard
 from lattice.errors import GuestTrapError, IncompatibleError, InvalidError, NotFoundError
 from lattice.model.ids import Digest
 from tests.guests.languages.building import BUILD
+from tests.integration.recorded_exchange import RecordedExchange
 
 VARIABLE = "LATTICE_FOREIGN_GUESTS"
 FOLDER = os.environ.get(VARIABLE)
@@ -98,7 +101,10 @@ async def _through(name: str, body: bytes, engine: WasmtimeEngine, steps: dict[s
     instance = await program.instantiate(dict.fromkeys(absent, _nobody), world)
     note("instantiate", began)
     try:
-        outcome = await _run(Assembly((part,), (), component), instance, lines)
+        if SERVER in program.type.exports:
+            outcome = await _ask(instance)
+        else:
+            outcome = await _run(Assembly((part,), (), component), instance, lines)
     finally:
         instance.close()
     return outcome + (f"; nobody answers for {', '.join(absent)}" if absent else "")
@@ -106,6 +112,16 @@ async def _through(name: str, body: bytes, engine: WasmtimeEngine, steps: dict[s
 
 async def _nobody(interface: str, function: str, _args: Sequence[Any]) -> Any:
     raise NotFoundError(f"nobody answers for {interface}#{function}")
+
+
+async def _ask(instance: Instance) -> str:
+    """Ask for the front page, and return what came of it."""
+    exchange = RecordedExchange("/", headers=((b"accept", b"*/*"),))
+    try:
+        await GuestHandler(of_instance(instance), deadline_s=RUN_S)(exchange)
+    except GuestTrapError as error:
+        return f"asked: {error.message.splitlines()[-1]}"
+    return f"answered: {exchange.status}, {exchange.received_bytes} bytes"
 
 
 async def _run(assembly: Assembly, instance: Instance, lines: list[str]) -> str:

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.wasm
 
 # The first compilation on a machine also builds the compiler's own cache.
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("path", [build.ADAPTER, build.DRIVER], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [build.ADAPTER, build.LEAN, build.DRIVER], ids=lambda path: path.stem
+)
 def test_it_is_rebuilt_byte_for_byte(path: Path) -> None:
     assert build.build(path.stem) == path.read_bytes(), (
         f"{path.name} is not what its sources yield; run: python -m hosts.adapters.http.build"
@@ -35,6 +37,16 @@ def test_adapter_has_all_of_the_one_of_wasi_and_http() -> None:
     assert set(plain.exports) < exports
 
 
+def test_lean_adapter_lacks_files_and_sockets() -> None:
+    whole = read_component(build.ADAPTER.read_bytes())
+    lean = read_component(build.LEAN.read_bytes())
+    missing = set(whole.exports) - set(lean.exports)
+    assert {name.partition("/")[0] for name in missing} == {"wasi:filesystem", "wasi:sockets"}
+    assert set(lean.imports) <= set(whole.imports)
+    for name, interface in lean.imports.items():
+        assert interface.functions.keys() <= whole.imports[name].functions.keys(), name
+
+
 def test_the_host_has_each_function_that_the_adapter_asks_for() -> None:
     imports = read_component(build.ADAPTER.read_bytes()).imports
     assert set(imports[EXCHANGE].functions) == set(EXCHANGE_FUNCTIONS)
@@ -42,3 +54,4 @@ def test_the_host_has_each_function_that_the_adapter_asks_for() -> None:
 
 def test_what_is_in_use_is_what_is_built() -> None:
     assert (adapting.HTTP_BODY, adapting.DRIVER_BODY) == (build.ADAPTER, build.DRIVER)
+    assert adapting.LEAN_BODY == build.LEAN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from lattice.model.manifest import parse_deployment
 from lattice.wire.codec import decode_as, encode
 from lattice.wire.messages import CallReply, DeploymentRecord, HeartbeatAck, Invocation, Target
 from lattice.wire.messages import TargetItem as Item
-from lattice.wire.subjects import Names, history, target
+from lattice.wire.subjects import Names, desired, history, target
 
 
 class World:
@@ -34,11 +35,12 @@ class World:
         self.reports: dict[str, Report] = {}
         self.cache = cache
         self._epoch = 0
+        self._since: dict[str, int] = {}
 
     async def submit(
         self, name: str, parts: Mapping[str, bytes], *, generation: int = 1, **fields: Any
     ) -> None:
-        """Store a generation: parts named `*service` are services, the others components."""
+        """Want a generation: parts named `*service` are services, the others components."""
         digests = {part: await self.connection.artifacts.put(body) for part, body in parts.items()}
         entries = {
             kind: [
@@ -57,7 +59,9 @@ class World:
             manifest=manifest | fields,
             exposed={i: dict(f) for i, f in resolve(deployment, types).exposed.items()},
         )
-        await self.connection.control.put(history(name, generation), encode(record))
+        revision = await self.connection.control.put(history(name, generation), encode(record))
+        record = replace(record, since=self._since.setdefault(name, revision))
+        await self.connection.control.put(desired(name), encode(record))
 
     async def assign(
         self, host: str, *items: tuple[str, int, int], needs: Sequence[str] = ()

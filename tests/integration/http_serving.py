@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
+import pytest
 from anyio.abc import SocketStream
 from anyio.lowlevel import checkpoint
 
@@ -18,6 +19,14 @@ from hosts.http.tls import Certificate
 ANSWER_TIMEOUT_S = 10.0
 
 GET = b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n"
+HELLO = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 6\r\n%b\r\nhello\n"
+"""What `hello` answers, without its date; `%b` is the place of a `connection` line."""
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """Both loops that a host may run on: their transports differ."""
+    return "asyncio", {"use_uvloop": request.param}
 
 
 class Running:
@@ -97,6 +106,10 @@ def undated(answer: bytes) -> bytes:
     """Return answers without their `date` lines, which begin them in this server."""
     lines = answer.split(b"\r\n")
     return b"\r\n".join(line for line in lines if not line.startswith(b"date: "))
+
+
+async def hello(exchange: Exchange) -> None:
+    exchange.answer(200, ((b"content-type", b"text/plain"),), b"hello\n")
 
 
 async def echo(exchange: Exchange) -> None:

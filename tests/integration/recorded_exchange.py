@@ -21,13 +21,14 @@ class RecordedExchange:
         target: str = "/",
         *,
         method: str = "GET",
+        authority: str = "localhost:8080",
         headers: Headers = (),
         body: bytes = b"",
         parts: Iterable[bytes] | None = None,
         trailers: Headers = (),
         keeps: bool = True,
     ) -> None:
-        self.head = RequestHead(method, "http", "localhost:8080", target, headers, "127.0.0.1")
+        self.head = RequestHead(method, "http", authority, target, headers, "127.0.0.1")
         self.body = body if parts is None else None
         self.trailers = trailers
         self.status = 0
@@ -93,7 +94,7 @@ class RecordedExchange:
 
     def _take_head(self, status: int, headers: Headers) -> None:
         assert not self.status, "one answer for each request"
-        self.status, self.headers = status, headers
+        self.status, self.headers = status, list(headers)
         self.begun.set()
 
     def _take(self, data: bytes) -> None:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import itertools
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
 
-from hosts.engine.adapting import ADAPTER, BODY, DRIVER, HTTP_BODY, SERVER, adapt
+from hosts.engine.adapting import ADAPTER, BODY, DRIVER, LEAN_BODY, SERVER, adapt
 from hosts.engine.base import Instance, World
+from hosts.engine.errorcodes import ERROR_NAMES
 from hosts.engine.wasmtime_engine import WasmtimeEngine
-from hosts.http.base import Headers, HttpError
-from hosts.http.errorcodes import ERROR_NAMES
+from hosts.engine.webvalues import Answer, EgressError, OutgoingHead, Timeouts
+from hosts.http.base import HttpError
 from hosts.http.guest import GuestHandler, of_instance
-from hosts.http.outgoing import Answer, Body, EgressError, OutgoingHead, Timeouts
 from lattice.errors import DeadlineExceededError, GuestTrapError, InvalidError
 from tests.contract.engine.building import part
 from tests.guests import components, web_guests
 from tests.integration.recorded_exchange import RecordedExchange
+from tests.integration.upstreams import Upstream
 
 pytestmark = [pytest.mark.wasm, pytest.mark.timeout(120)]
 
@@ -71,7 +72,7 @@ def test_only_a_guest_that_answers_http_gets_the_adapter_for_it() -> None:
     other, _ = adapt([part("guest", components.talker())], [])
     assert [each.name for each in http] == ["guest", ADAPTER, DRIVER]
     assert [each.name for each in other] == ["guest", ADAPTER]
-    assert http[1].body == HTTP_BODY.read_bytes()
+    assert http[1].body == LEAN_BODY.read_bytes()
     assert other[1].body == BODY.read_bytes()
 
 
@@ -313,52 +314,6 @@ async def test_a_request_that_breaks_off_reaches_the_guest_as_an_error(
 
 
 # --- requests of the guest ---------------------------------------------------------------------
-
-
-class Upstream:
-    """A way out that is answered by functions of the test, without connections."""
-
-    def __init__(self, answer: Callable[[OutgoingHead], Awaitable[Answer]]) -> None:
-        self.heads: list[OutgoingHead] = []
-        self.bodies: list[bytes] = []
-        self.cancelled = 0
-        self.is_closed = False
-        self._answer = answer
-
-    def begin(self, head: OutgoingHead, body: Body, *, traceparent: str = "") -> UpstreamCall:
-        assert not traceparent
-        self.heads.append(head)
-        return UpstreamCall(self, head, body)
-
-    def close(self) -> None:
-        self.is_closed = True
-
-    async def answer(self, head: OutgoingHead) -> Answer:
-        return await self._answer(head)
-
-
-class UpstreamCall:
-    """Takes the whole body of the request, and then echoes it."""
-
-    def __init__(self, upstream: Upstream, head: OutgoingHead, body: Body) -> None:
-        self._upstream, self._head, self._body = upstream, head, body
-        self.trailers: Headers = ()
-
-    async def answered(self) -> Answer:
-        if not isinstance(self._body, bytes):
-            whole = b""
-            while data := await self._body.read(65536):
-                whole += data
-            self._body = whole
-        return await self._upstream.answer(self._head)
-
-    async def read(self, limit_bytes: int) -> bytes:
-        assert isinstance(self._body, bytes), "the answer came first"
-        part, self._body = self._body[:limit_bytes], self._body[limit_bytes:]
-        return part
-
-    def cancel(self) -> None:
-        self._upstream.cancelled += 1
 
 
 @asynccontextmanager

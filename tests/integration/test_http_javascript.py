@@ -9,10 +9,12 @@ import pytest
 from hosts.engine.base import World
 from hosts.engine.program import WasmtimeProgram
 from hosts.engine.wasmtime_engine import WasmtimeEngine
+from hosts.engine.webvalues import Answer, OutgoingHead
 from hosts.http.guest import GuestHandler, of_instance
 from tests.contract.engine.building import part
 from tests.guests.languages import building, web
 from tests.integration.recorded_exchange import RecordedExchange
+from tests.integration.upstreams import Upstream, answered_last_first
 
 pytestmark = [
     pytest.mark.wasm,
@@ -37,9 +39,12 @@ async def program(
     engine.close()
 
 
-async def answered(program: WasmtimeProgram, exchange: RecordedExchange) -> None:
+async def answered(
+    program: WasmtimeProgram, exchange: RecordedExchange, upstream: Upstream | None = None
+) -> None:
     """Have a fresh instance answer: the toolchain's runtime is made for one request."""
-    instance = await program.instantiate({}, World())
+    world = World() if upstream is None else World(outlet=lambda: upstream)
+    instance = await program.instantiate({}, world)
     try:
         await GuestHandler(of_instance(instance), deadline_s=60.0)(exchange)
     finally:
@@ -72,3 +77,32 @@ async def test_its_events_leave_one_by_one(program: WasmtimeProgram) -> None:
     await answered(program, exchange)
     assert exchange.writes == [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n"]
     assert (b"content-type", b"text/event-stream") in exchange.headers
+
+
+async def test_it_asks_for_several_things_at_once(program: WasmtimeProgram) -> None:
+    paths = ["one", "two", "three", "four"]
+    upstream = answered_last_first(paths)
+    exchange = RecordedExchange(f"/all?paths={','.join(paths)}")
+    await answered(program, exchange, upstream)
+    assert exchange.received.decode().splitlines() == [f"200 {path}" for path in paths]
+    assert [head.method for head in upstream.heads] == ["POST"] * 4
+
+
+async def test_it_relays_bodies_while_they_come(program: WasmtimeProgram) -> None:
+    async def answer(_head: OutgoingHead) -> Answer:
+        return Answer(status=203, headers=[(b"x-from", b"upstream")])
+
+    upstream = Upstream(answer)
+    parts = [bytes(range(256)) * 100] * 20
+    exchange = RecordedExchange("/relay", method="POST", parts=parts)
+    await answered(program, exchange, upstream)
+    assert (exchange.status, dict(exchange.headers)[b"x-from"]) == (203, b"upstream")
+    assert exchange.received == b"".join(parts)
+
+
+async def test_a_request_that_is_denied_is_an_error_that_it_catches(
+    program: WasmtimeProgram,
+) -> None:
+    exchange = RecordedExchange("/failed")
+    await answered(program, exchange)
+    assert exchange.received == b"Error"

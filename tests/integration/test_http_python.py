@@ -12,6 +12,7 @@ from hosts.http.guest import GuestHandler, of_instance
 from tests.contract.engine.building import part
 from tests.guests.languages import web
 from tests.integration.recorded_exchange import RecordedExchange
+from tests.integration.upstreams import answered_last_first
 
 pytestmark = [
     pytest.mark.wasm,
@@ -19,11 +20,15 @@ pytestmark = [
 ]
 
 
+PATHS = ["one", "two", "three"]
+
+
 @pytest.fixture
 async def handler(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GuestHandler]:
     engine = WasmtimeEngine(tmp_path_factory.getbasetemp() / "python", optimises_later=False)
     program = await engine.load([part("guest", web.python().read_bytes())], [])
-    instance = await program.instantiate({}, World())
+    upstream = answered_last_first(PATHS)
+    instance = await program.instantiate({}, World(outlet=lambda: upstream))
     yield GuestHandler(of_instance(instance), deadline_s=60.0)
     instance.close()
     engine.close()
@@ -42,3 +47,9 @@ async def test_a_body_comes_back_as_it_went(handler: GuestHandler) -> None:
     exchange = RecordedExchange("/echo", method="POST", parts=parts)
     await handler(exchange)
     assert exchange.received == b"".join(parts)
+
+
+async def test_asyncio_waits_for_several_answers_at_once(handler: GuestHandler) -> None:
+    exchange = RecordedExchange(f"/all?{','.join(PATHS)}")
+    await handler(exchange)
+    assert exchange.received.decode().split() == ["200"] * len(PATHS)

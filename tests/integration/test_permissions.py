@@ -98,6 +98,10 @@ def publishes(own: str, other: str) -> dict[str, set[Role]]:
         # calls
         CALL: {"host", "client", "operator"},
         NAMES.call_at(other, "search", 1, "", "find"): {"host", "client", "operator"},
+        # requests over HTTP, and the frames of those that are streamed
+        NAMES.http("site"): {"host", "client", "operator"},
+        NAMES.http_at(other, "site", 1): {"host", "client", "operator"},
+        NAMES.http_lanes(other, "p1", "lane"): {"host", "client", "operator"},
         # requests
         NAMES.api("get"): {"client", "operator"},
         NAMES.api("list"): {"client", "operator"},
@@ -160,6 +164,14 @@ def subscriptions(own: str, other: str) -> dict[str, set[Role]]:
         f"{NAMES.calls_of('search')} inv": {"host"},
         NAMES.calls_of("search"): set(),  # outside of the queue it would hear every call
         f"{NAMES.calls_of('search')} mine": set(),
+        NAMES.typed_calls_at(own): {"host"},
+        f"{NAMES.http('site')} http": {"host"},
+        NAMES.http("site"): set(),
+        f"{NAMES.http('site')} mine": set(),
+        NAMES.every_http_at(own): {"host"},
+        NAMES.every_http_at(other): set(),
+        NAMES.http_lanes(own, "p1"): {"host"},
+        NAMES.http_lanes(other, "p1"): set(),
         f"{NAMES.api('*')} api": {"scheduler"},
         NAMES.lead("*"): {"scheduler"},
         NAMES.heartbeat("*"): {"scheduler"},

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hosts.http.chunked import ChunkedBody
-from hosts.http.head import BLANK_LINE, RefusalError, read_head
+from hosts.http.head import BLANK_LINE, KeptHead, RefusalError, read_head
 from hosts.http.limits import DEFAULT_LIMITS
 
 EXAMPLES = int(os.environ.get("LATTICE_HTTP_EXAMPLES", "500"))
@@ -94,6 +94,17 @@ def test_what_is_taken_means_the_same_to_h11(raw):
         assert 400 <= found.status < 600
     elif found is not None:
         assert theirs(raw) == found
+
+
+@settings(max_examples=EXAMPLES)
+@given(st.sampled_from(REQUESTS), damaged())
+def test_a_head_that_is_known_but_for_its_target_means_what_reading_it_would_give(known, raw):
+    known = known.partition(BLANK_LINE)[0] + BLANK_LINE
+    kept = KeptHead(known, read_head(known, DEFAULT_LIMITS, scheme="http", peer=""), DEFAULT_LIMITS)
+    for changed in (raw.partition(BLANK_LINE)[0] + BLANK_LINE, raw):
+        found = kept.again(changed)
+        if found is not None:
+            assert found == read_head(changed, DEFAULT_LIMITS, scheme="http", peer="")
 
 
 @settings(max_examples=200)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from lattice.errors import ConflictError, InvalidError
 from lattice.model.ids import DeploymentName
 from lattice.model.network import NamePattern
+from lattice.model.paths import PathPattern, normal_segment, parse_path
 from lattice.routing.http import HttpRoute, HttpRoutes
-from lattice.routing.patterns import PathPattern, parse_path
-from lattice.routing.targets import Target, normal_segment, parse_host, parse_target
+from lattice.routing.targets import Target, parse_host, parse_target
 
 # Few letters, so that routes and requests meet.
 SEGMENTS = st.lists(st.sampled_from("ab"), max_size=3).map(tuple)

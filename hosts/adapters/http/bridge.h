@@ -30,12 +30,13 @@ static void forget_request(void) {
         }
         response_leave(now.response);
     }
-    heap_give(now.error_text.bytes);
+    heap_give(now.error.text.bytes);
     __builtin_memset(&now, 0, sizeof(now));
 }
 
 EXPORT(BRIDGE "#begin") handles_t *bridge_begin(uint8_t *bytes, size_t length) {
     static handles_t result;
+    static uint32_t requests;
     forget_request();
     text_t text = frame_decode((text_t){bytes, length});
     /* The body comes last, behind a NUL; it stays in scratch, the head does not. */
@@ -60,8 +61,10 @@ EXPORT(BRIDGE "#begin") handles_t *bridge_begin(uint8_t *bytes, size_t length) {
     if (body.bytes[0] != 's') {
         take_inline_body(request->body, body);
     }
+    now.number = ++requests;
+    now.is_head = request->method.kind == METHOD_HEAD;
     result.request = incoming_request_new(request);
-    result.outparam = outparam_new(&now);
+    result.outparam = outparam_new(now.number);
     scratch_end();
     return &result;
 }
@@ -84,13 +87,8 @@ static text_t whole_answer(const response_t *response) {
 }
 
 static text_t error_answer(void) {
-    uint8_t *out = scratch(1 + DIGITS_MAX + 1 + now.error_text.length, 1);
-    uint8_t *end = out;
-    *end++ = '!';
-    end = put_number(end, now.error);
-    *end++ = '\n';
-    end = put_bytes(end, now.error_text.bytes, now.error_text.length);
-    return (text_t){out, (size_t)(end - out)};
+    uint8_t *out = scratch(failure_length_max(&now.error), 1);
+    return (text_t){out, (size_t)(put_failure(out, &now.error) - out)};
 }
 
 EXPORT(BRIDGE "#finish") text_t *bridge_finish(void) {

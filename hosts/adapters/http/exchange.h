@@ -19,19 +19,10 @@ extern void host_body_finish(uint32_t number, const uint8_t *bytes, size_t lengt
 EXCHANGE("abort") extern void host_body_abort(uint32_t number);
 EXCHANGE("begin") extern void host_begin(const uint8_t *bytes, size_t length);
 EXCHANGE("inform") extern void host_inform(const uint8_t *bytes, size_t length);
-EXCHANGE("fetch") extern uint64_t host_fetch(const uint8_t *bytes, size_t length);
+EXCHANGE("fetch")
+extern void host_fetch(const uint8_t *bytes, size_t length, text_t *result);
 EXCHANGE("answer") extern void host_answer(uint32_t number, text_t *result);
 EXCHANGE("forget") extern void host_forget(uint32_t number);
-
-/* error-code of wasi:http: the places of those that the adapter itself answers */
-enum {
-    HTTP_REQUEST_DENIED = 15,
-    HTTP_REQUEST_BODY_SIZE = 17,
-    HTTP_RESPONSE_INCOMPLETE = 25,
-    HTTP_RESPONSE_BODY_SIZE = 28,
-    HTTP_PROTOCOL_ERROR = 35,
-    HTTP_INTERNAL_ERROR = 38,
-};
 
 #define IS_ERROR ((uint64_t)1 << 32) /* set in what the host answers when the rest is an error */
 

@@ -70,12 +70,12 @@ static void fields_leave(fields_t *fields) {
     }
 }
 
-/* Take over the fields of an owned handle; they are immutable from now on. */
-static fields_t *fields_take(handle_t handle) {
-    fields_t *fields = fields_share(fields_rep(handle));
-    fields_drop_handle(handle);
-    fields->is_immutable = true;
-    return fields;
+/* Drop the fields of a request or response, whose handles its guest must have dropped. */
+static void fields_end(fields_t *fields) {
+    if (fields->users > 1) {
+        give_up(HEADERS_ARE_HELD);
+    }
+    fields_leave(fields);
 }
 
 /* ---- names and values --------------------------------------------------------------------- */
@@ -186,6 +186,31 @@ static bool fields_add(fields_t *fields, text_t name, text_t value) {
     field->value = (text_t){block + name.length, value.length};
     fields->bytes += (uint32_t)bytes;
     return true;
+}
+
+static fields_t *fields_copy(const fields_t *fields) {
+    fields_t *copy = make_fields();
+    for (uint32_t i = 0; i < fields->count; i++) {
+        if (!fields_add(copy, fields->items[i].name, fields->items[i].value)) {
+            give_up(FIELDS_ARE_TOO_MANY);
+        }
+    }
+    return copy;
+}
+
+/* Take over the fields of an owned handle; they are immutable from now on. Those of a request or
+ * response stay with it, and are copied.
+ */
+static fields_t *fields_take(handle_t handle) {
+    fields_t *fields = fields_share(fields_rep(handle));
+    fields_drop_handle(handle);
+    if (fields->users > 1) {
+        fields_t *copy = fields_copy(fields);
+        fields_leave(fields);
+        fields = copy;
+    }
+    fields->is_immutable = true;
+    return fields;
 }
 
 static void fields_remove(fields_t *fields, text_t name) {
@@ -346,13 +371,7 @@ EXPORT(TYPES "#[method]fields.entries") text_t *fields_entries(const fields_t *f
 }
 
 EXPORT(TYPES "#[method]fields.clone") handle_t fields_clone(const fields_t *fields) {
-    fields_t *copy = make_fields();
-    for (uint32_t i = 0; i < fields->count; i++) {
-        if (!fields_add(copy, fields->items[i].name, fields->items[i].value)) {
-            __builtin_trap();
-        }
-    }
-    return fields_new(copy);
+    return fields_new(fields_copy(fields));
 }
 
 EXPORT(TYPES "#[dtor]fields") void fields_drop(fields_t *fields) {

@@ -22,6 +22,8 @@ typedef struct inbody {
     bool is_inline;
     bool is_over; /* its request has been answered: there is no more to read */
     bool has_stream;
+    bool is_streaming; /* the stream was not dropped yet */
+    bool has_failed;   /* the guest was told so: from now on the stream is closed */
 } inbody_t;
 
 static inbody_t *make_inbody(uint32_t number, fetch_t *fetch) {
@@ -45,15 +47,22 @@ static void inbody_leave(inbody_t *body) {
     }
 }
 
-static handle_t make_http_error(uint8_t code) {
+static written_t http_failure(failure_t failure) {
     error_t *error = cell_take();
-    error->code = code;
+    error->code = failure.code;
     error->is_of_http = 1;
-    return error_new(error);
+    error->has_number = failure.has_number;
+    error->number = failure.number;
+    error->text = failure.has_text ? text_copy(failure.text) : (text_t){0};
+    return (written_t){.is_error = 1, .error = error_new(error)};
 }
 
-static written_t http_failure(uint8_t code) {
-    return (written_t){.is_error = 1, .error = make_http_error(code)};
+/* The stream of a body is dropped. */
+static void inbody_unstream(inbody_t *body) {
+    if (body != NULL) {
+        body->is_streaming = false;
+        inbody_leave(body);
+    }
 }
 
 static const written_t closed = {.is_error = 1, .is_closed = 1};
@@ -68,7 +77,7 @@ static bool read_body(inbody_t *body, uint64_t length, bool is_blocking, text_t 
         body->rest.length -= taken;
         return true;
     }
-    if (body->is_inline || body->is_over) {
+    if (body->is_inline || body->is_over || body->has_failed) {
         *failure = closed;
         return false;
     }
@@ -84,8 +93,8 @@ static bool read_body(inbody_t *body, uint64_t length, bool is_blocking, text_t 
         *failure = closed;
         return false;
     case '!':
-        *failure = http_failure(
-            (uint8_t)number_in((text_t){frame.bytes + 1, frame.length - 1}));
+        body->has_failed = true;
+        *failure = http_failure(failure_behind_mark(frame));
         return false;
     case 'w':
         return true;

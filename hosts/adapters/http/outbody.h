@@ -31,6 +31,7 @@ typedef struct outbody {
     bool is_over; /* its answer is complete or given up: nothing more is taken */
     bool is_full; /* the host took a part and offered to take no more */
     bool has_stream;
+    bool is_streaming; /* the stream was not dropped yet */
     bool was_flushed;
 } outbody_t;
 
@@ -57,6 +58,28 @@ static void outbody_leave(outbody_t *body) {
         heap_give(body->kept);
         heap_give(body);
     }
+}
+
+/* The stream of a body is dropped. */
+static void outbody_unstream(outbody_t *body) {
+    if (body != NULL) {
+        body->is_streaming = false;
+        outbody_leave(body);
+    }
+}
+
+/* What goes wrong when a body has not the length that was announced: the length it has. */
+static failure_t size_failure(const outbody_t *body, uint64_t length) {
+    uint8_t code = body->is_of_request ? HTTP_REQUEST_BODY_SIZE : HTTP_RESPONSE_BODY_SIZE;
+    return failure_with(code, length);
+}
+
+static failure_t unsent_failure(void) {
+    static const char reason[] = "more than 1 MiB of a body was written before its head was sent";
+    failure_t result = failure(HTTP_INTERNAL_ERROR);
+    result.has_text = true;
+    result.text = TEXT(reason);
+    return result;
 }
 
 /* Return the length that a `content-length` says, UNKNOWN_LENGTH without one. */
@@ -124,7 +147,7 @@ static written_t offer_body(outbody_t *body, bool is_blocking, uint64_t *offer) 
     }
     if (!is_begun(body)) {
         *offer = UNSENT_BYTES_MAX - body->length;
-        return *offer > 0 ? (written_t){0} : http_failure(HTTP_INTERNAL_ERROR);
+        return *offer > 0 ? (written_t){0} : http_failure(unsent_failure());
     }
     send_kept(body);
     if (is_blocking) {
@@ -133,7 +156,7 @@ static written_t offer_body(outbody_t *body, bool is_blocking, uint64_t *offer) 
     uint64_t offered = host_body_offered(body->number);
     if (offered & IS_ERROR) {
         body->is_over = true;
-        return http_failure((uint8_t)offered);
+        return http_failure(failure((uint8_t)offered));
     }
     body->is_full = offered == 0;
     *offer = body->is_of_request || offered == 0 ? offered : KEPT_BYTES_MAX;
@@ -146,8 +169,7 @@ static written_t write_body(outbody_t *body, const uint8_t *bytes, size_t length
     }
     if (length > body->expected - body->written) {
         body->is_over = true;
-        return http_failure(body->is_of_request ? HTTP_REQUEST_BODY_SIZE
-                                                : HTTP_RESPONSE_BODY_SIZE);
+        return http_failure(size_failure(body, body->written + length));
     }
     body->written += length;
     bool is_keeping = !body->is_begun || !body->is_of_request;
@@ -159,7 +181,7 @@ static written_t write_body(outbody_t *body, const uint8_t *bytes, size_t length
     } else if (body->length + length <= UNSENT_BYTES_MAX) {
         keep(body, bytes, length);
     } else {
-        return http_failure(HTTP_INTERNAL_ERROR);
+        return http_failure(unsent_failure());
     }
     return (written_t){0};
 }

@@ -52,14 +52,36 @@ extern handle_t incoming_response_new(incoming_t *rep);
 
 /* ---- outgoing-request --------------------------------------------------------------------- */
 
-/* Tell whether a text may stand in the first line of a request. */
-static bool is_visible(text_t text) {
+/* Tell whether a text has only visible ASCII, and none of some bytes. */
+static bool is_visible(text_t text, text_t unfit) {
     for (size_t i = 0; i < text.length; i++) {
-        if (text.bytes[i] <= ' ' || text.bytes[i] >= 0x7F) {
+        if (text.bytes[i] <= ' ' || text.bytes[i] >= 0x7F || has_byte(unfit, text.bytes[i])) {
             return false;
         }
     }
     return true;
+}
+
+static bool is_path(text_t text) {
+    bool is_begun = text.length == 0 || text.bytes[0] == '/' || text.bytes[0] == '?' ||
+                    is_same(text, TEXT("*"));
+    return is_begun && is_visible(text, TEXT("#"));
+}
+
+static bool is_authority(text_t text) {
+    return text.length > 0 && is_visible(text, TEXT("/?#\\\"<>^`{|}"));
+}
+
+static bool is_scheme(text_t text) {
+    for (size_t i = 0; i < text.length; i++) {
+        uint8_t byte = lower(text.bytes[i]);
+        bool is_letter = byte >= 'a' && byte <= 'z';
+        bool is_more = (byte >= '0' && byte <= '9') || byte == '+' || byte == '-' || byte == '.';
+        if (!is_letter && (i == 0 || !is_more)) {
+            return false;
+        }
+    }
+    return text.length > 0;
 }
 
 static void set_text(text_t *place, text_t text) {
@@ -101,8 +123,8 @@ EXPORT(OUTGOING "path-with-query") maybe_text_t *sending_path(const sending_t *r
     return maybe_text(request->target.is_some, request->target.text);
 }
 
-static uint32_t set_maybe(maybe_text_t *place, uint32_t is_some, text_t text) {
-    bool is_fit = !is_some || is_visible(text);
+static uint32_t set_maybe(maybe_text_t *place, uint32_t is_some, text_t text, bool is_fit) {
+    is_fit = is_fit || !is_some;
     if (is_fit) {
         set_text(&place->text, is_some ? text : (text_t){0});
         place->is_some = (uint8_t)is_some;
@@ -113,7 +135,8 @@ static uint32_t set_maybe(maybe_text_t *place, uint32_t is_some, text_t text) {
 
 EXPORT(OUTGOING "set-path-with-query")
 uint32_t sending_set_path(sending_t *request, uint32_t is_some, uint8_t *bytes, size_t length) {
-    return set_maybe(&request->target, is_some, (text_t){bytes, length});
+    text_t text = {bytes, length};
+    return set_maybe(&request->target, is_some, text, is_path(text));
 }
 
 EXPORT(OUTGOING "scheme") maybe_word_t *sending_scheme(const sending_t *request) {
@@ -125,7 +148,7 @@ uint32_t sending_set_scheme(sending_t *request, uint32_t is_some, uint32_t kind,
                              size_t length) {
     text_t name = {bytes, length};
     bool is_other = is_some && kind == SCHEME_OTHER;
-    bool is_fit = !is_other || is_token(name);
+    bool is_fit = !is_other || is_scheme(name);
     if (is_fit) {
         set_text(&request->scheme.word.other, is_other ? name : (text_t){0});
         request->scheme.word.kind = (uint8_t)kind;
@@ -142,7 +165,8 @@ EXPORT(OUTGOING "authority") maybe_text_t *sending_authority(const sending_t *re
 EXPORT(OUTGOING "set-authority")
 uint32_t sending_set_authority(sending_t *request, uint32_t is_some, uint8_t *bytes,
                                 size_t length) {
-    return set_maybe(&request->authority, is_some, (text_t){bytes, length});
+    text_t text = {bytes, length};
+    return set_maybe(&request->authority, is_some, text, is_authority(text));
 }
 
 EXPORT(OUTGOING "headers") handle_t sending_headers(const sending_t *request) {
@@ -154,7 +178,7 @@ EXPORT(TYPES "#[dtor]outgoing-request") void sending_drop(sending_t *request) {
     heap_give(request->scheme.word.other.bytes);
     heap_give(request->authority.text.bytes);
     heap_give(request->target.text.bytes);
-    fields_leave(request->fields);
+    fields_end(request->fields);
     outbody_leave(request->body);
     heap_give(request);
 }
@@ -193,15 +217,19 @@ static text_t request_text(const sending_t *request, const options_t *options, b
     word_t scheme = request->scheme.is_some ? request->scheme.word : (word_t){.kind = 1};
     text_t method = text_of(request->method, method_names, METHOD_OTHER);
     text_t scheme_name = text_of(scheme, scheme_names, SCHEME_OTHER);
-    text_t target = request->target.text.length > 0 ? request->target.text : TEXT("/");
+    text_t target = request->target.text;
+    bool is_bare = target.length == 0 || target.bytes[0] == '?'; /* the path is empty */
     text_t authority = request->authority.text;
     uint8_t *head = scratch(method.length + scheme_name.length + authority.length +
                                 target.length + lines_length(request->fields) +
-                                TIMEOUTS * (DIGITS_MAX + 1) + 8,
+                                TIMEOUTS * (DIGITS_MAX + 1) + 9,
                             1);
     uint8_t *end = put_line(head, method);
     end = put_line(end, scheme_name);
     end = put_line(end, authority);
+    if (is_bare) {
+        *end++ = '/';
+    }
     end = put_line(end, target);
     for (size_t i = 0; i < TIMEOUTS; i++) {
         if (options != NULL && options->timeouts[i].is_some) {
@@ -223,18 +251,6 @@ static text_t request_text(const sending_t *request, const options_t *options, b
     return (text_t){out, (size_t)(end - out)};
 }
 
-static http_result_t *handler_result(bool is_done, uint32_t value) {
-    static http_result_t result;
-    __builtin_memset(&result, 0, sizeof(result));
-    result.is_error = !is_done;
-    if (is_done) {
-        result.value.handle = value;
-    } else {
-        result.value.error.code = (uint8_t)value;
-    }
-    scratch_end();
-    return &result;
-}
 
 EXPORT("wasi:http/outgoing-handler@0.2.12#handle")
 http_result_t *sending_handle(handle_t handle, uint32_t has_options, handle_t options_handle) {
@@ -242,10 +258,18 @@ http_result_t *sending_handle(handle_t handle, uint32_t has_options, handle_t op
     outbody_t *body = request->body;
     bool is_whole = body == NULL || (body->is_finished && body->trailers == NULL);
     text_t text = request_text(request, has_options ? options_rep(options_handle) : NULL, is_whole);
-    uint64_t answer = body != NULL && body->is_over && !body->is_finished
-                          ? IS_ERROR | HTTP_PROTOCOL_ERROR
-                          : host_fetch(text.bytes, text.length);
-    fetch_t *fetch = answer & IS_ERROR ? NULL : make_fetch((uint32_t)answer);
+    static http_result_t result;
+    fetch_t *fetch = NULL;
+    result.value.error = http_error(failure(HTTP_PROTOCOL_ERROR)); /* the body was given up */
+    if (body == NULL || body->is_finished || !body->is_over) {
+        text_t answer;
+        host_fetch(text.bytes, text.length, &answer);
+        if (answer.bytes[0] == '!') {
+            result.value.error = http_error(failure_behind_mark(answer));
+        } else {
+            fetch = make_fetch((uint32_t)number_in(answer));
+        }
+    }
     if (fetch != NULL && !is_whole) {
         body->fetch = fetch_share(fetch);
         begin_body(body, fetch->number);
@@ -259,12 +283,14 @@ http_result_t *sending_handle(handle_t handle, uint32_t has_options, handle_t op
     if (has_options) {
         options_drop_handle(options_handle);
     }
-    if (fetch == NULL) {
-        return handler_result(false, (uint32_t)(answer & UINT8_MAX));
+    result.is_error = fetch == NULL;
+    if (fetch != NULL) {
+        future_t *future = heap_zeroed(sizeof(future_t));
+        future->fetch = fetch;
+        result.value.handle = future_new(future);
     }
-    future_t *future = heap_zeroed(sizeof(future_t));
-    future->fetch = fetch;
-    return handler_result(true, future_new(future));
+    scratch_end();
+    return &result;
 }
 
 /* ---- future-incoming-response ------------------------------------------------------------- */
@@ -296,8 +322,7 @@ EXPORT(TYPES "#[method]future-incoming-response.get") later_t *future_get(future
     result.is_some = future->is_taken = head.length > 0;
     if (head.length > 0 && head.bytes[0] == '!') {
         result.is_error = 1;
-        text_t code = {head.bytes + 1, head.length - 1};
-        result.value.error.code = (uint8_t)number_in(code);
+        result.value.error = http_error(failure_behind_mark(head));
     } else if (head.length > 0) {
         result.value.handle = make_incoming_response(future->fetch, head);
     }

@@ -16,13 +16,7 @@ typedef struct {
     word_t word;
 } maybe_word_t;
 
-/* option<string> */
-typedef struct {
-    uint8_t is_some;
-    text_t text;
-} maybe_text_t;
-
-enum { METHOD_OTHER = 9, SCHEME_OTHER = 2 };
+enum { METHOD_HEAD = 1, METHOD_OTHER = 9, SCHEME_OTHER = 2 };
 
 /* An incoming-request, or an incoming-response, which has a status instead of most. */
 typedef struct {
@@ -41,7 +35,6 @@ typedef struct {
 
 _Static_assert(sizeof(word_t) == 12, "method");
 _Static_assert(sizeof(maybe_word_t) == 16, "option<scheme>");
-_Static_assert(sizeof(maybe_text_t) == 12, "option<string>");
 
 IMPORT("[export]" TYPES, "[resource-new]incoming-request")
 extern handle_t incoming_request_new(incoming_t *rep);
@@ -66,6 +59,15 @@ static bool is_same(text_t a, text_t b) {
         is_equal = a.bytes[i] == b.bytes[i];
     }
     return is_equal;
+}
+
+static bool has_byte(text_t text, uint8_t byte) {
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.bytes[i] == byte) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static word_t word_of(text_t text, const text_t *names, uint8_t count) {
@@ -107,7 +109,7 @@ static own_result_t *consume(incoming_t *incoming) {
 }
 
 static void incoming_leave(incoming_t *incoming) {
-    fields_leave(incoming->fields);
+    fields_end(incoming->fields);
     inbody_leave(incoming->body);
     heap_give(incoming);
 }
@@ -150,13 +152,16 @@ EXPORT(TYPES "#[method]incoming-body.stream") own_result_t *inbody_stream(inbody
     if (body->has_stream) {
         return own_result(false, 0);
     }
-    body->has_stream = true;
+    body->has_stream = body->is_streaming = true;
     input_t *input = cell_take();
     input->body = inbody_share(body);
     return own_result(true, input_new(input));
 }
 
 EXPORT(TYPES "#[dtor]incoming-body") void inbody_drop(inbody_t *body) {
+    if (body->is_streaming) {
+        give_up(STREAM_IS_HELD);
+    }
     inbody_leave(body);
 }
 
@@ -200,7 +205,7 @@ EXPORT(TYPES "#[method]future-trailers.get") later_t *trailers_get(trailers_t *t
     text_t rest = {said.bytes + 1, said.length - 1};
     if (said.bytes[0] == '!') {
         result.is_error = 1;
-        result.value.error.code = (uint8_t)number_in(rest);
+        result.value.error = http_error(failure_in(rest));
     } else if (said.bytes[0] == 't' && rest.length > 0) {
         result.value.trailers.is_some = 1;
         result.value.trailers.handle = fields_new(received_fields(rest));

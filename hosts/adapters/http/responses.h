@@ -15,9 +15,10 @@ typedef struct {
 static struct {
     bool is_set;   /* it gave an answer, or an error */
     bool is_begun; /* the host has the head */
+    bool is_head; /* the request was a HEAD: the answer may announce a body that it has not */
+    uint32_t number; /* of the request among all of this instance; 0: there is none */
     response_t *response;
-    uint8_t error;      /* valid when set without a response */
-    text_t error_text;
+    failure_t error; /* valid when set without a response */
     inbody_t *request_body;
 } now;
 
@@ -33,9 +34,9 @@ extern outbody_t *outbody_rep(handle_t handle);
 IMPORT("[export]" TYPES, "[resource-drop]outgoing-body")
 extern void outbody_drop_handle(handle_t handle);
 IMPORT("[export]" TYPES, "[resource-new]response-outparam")
-extern handle_t outparam_new(void *rep);
+extern handle_t outparam_new(uint32_t request);
 IMPORT("[export]" TYPES, "[resource-rep]response-outparam")
-extern void *outparam_rep(handle_t handle);
+extern uint32_t outparam_rep(handle_t handle);
 IMPORT("[export]" TYPES, "[resource-drop]response-outparam")
 extern void outparam_drop_handle(handle_t handle);
 
@@ -136,16 +137,27 @@ EXPORT(RESPONSE "body") own_result_t *response_body(response_t *response) {
 }
 
 EXPORT(TYPES "#[dtor]outgoing-response") void response_drop(response_t *response) {
+    if (response->fields->users > 1) {
+        give_up(HEADERS_ARE_HELD);
+    }
     response_leave(response);
 }
 
 /* ---- outgoing-body ------------------------------------------------------------------------ */
 
+/* Tell whether a body is shorter than was announced; answers to HEAD and 304 may have none. */
+static bool is_short(const outbody_t *body) {
+    const response_t *response = now.response;
+    bool is_not_modified = response != NULL && response->body == body && response->status == 304;
+    bool may_lack = !body->is_of_request && body->written == 0 && (now.is_head || is_not_modified);
+    return body->expected != UNKNOWN_LENGTH && body->written != body->expected && !may_lack;
+}
+
 EXPORT(TYPES "#[method]outgoing-body.write") own_result_t *outbody_write(outbody_t *body) {
     if (body->has_stream || body->is_finished) {
         return own_result(false, 0);
     }
-    body->has_stream = true;
+    body->has_stream = body->is_streaming = true;
     output_t *output = cell_take();
     output->to = TO_BODY;
     output->body = outbody_share(body);
@@ -156,15 +168,14 @@ EXPORT(TYPES "#[static]outgoing-body.finish")
 maybe_error_t *outbody_finish(handle_t handle, uint32_t has_trailers, handle_t trailers_handle) {
     outbody_t *body = outbody_share(outbody_rep(handle));
     fields_t *trailers = has_trailers ? fields_take(trailers_handle) : NULL;
-    uint8_t code = body->is_of_request ? HTTP_REQUEST_BODY_SIZE : HTTP_RESPONSE_BODY_SIZE;
-    bool is_short = body->expected != UNKNOWN_LENGTH && body->written != body->expected;
-    bool is_failed = is_short || body->is_over;
+    failure_t failure = size_failure(body, body->written);
+    bool is_failed = is_short(body) || body->is_over;
     if (!is_failed) {
         body->is_finished = true;
         if (body->is_begun) {
             send_kept(body);
             finish_body(body->number, trailers);
-        } else if (!body->is_of_request && trailers != NULL) {
+        } else if (trailers != NULL) {
             body->trailers = fields_share(trailers);
         }
     }
@@ -172,10 +183,13 @@ maybe_error_t *outbody_finish(handle_t handle, uint32_t has_trailers, handle_t t
     outbody_leave(body);
     fields_leave(trailers);
     scratch_end();
-    return is_failed ? the_error(code) : no_error();
+    return is_failed ? the_error(failure) : no_error();
 }
 
 EXPORT(TYPES "#[dtor]outgoing-body") void outbody_drop(outbody_t *body) {
+    if (body->is_streaming) {
+        give_up(STREAM_IS_HELD);
+    }
     if (!body->is_finished && !body->is_over) {
         body->is_over = true;
         if (body->is_begun) {
@@ -187,51 +201,43 @@ EXPORT(TYPES "#[dtor]outgoing-body") void outbody_drop(outbody_t *body) {
 
 /* ---- response-outparam -------------------------------------------------------------------- */
 
-/* The parameters of an error-code, of which only the text of an internal error is used. */
-#define ERROR_PARAMETERS                                                                           \
-    uint32_t has_text, uint64_t text, uint32_t length, uint32_t e, uint32_t f, uint32_t g
-
 EXPORT(TYPES "#[static]response-outparam.set")
-void outparam_set(handle_t handle, uint32_t is_error, uint32_t value, ERROR_PARAMETERS) {
-    (void)e, (void)f, (void)g;
-    bool is_of_now = outparam_rep(handle) != NULL && !now.is_set;
-    if (is_error && is_of_now) {
-        now.is_set = true;
-        now.error = (uint8_t)value;
-        if (value == HTTP_INTERNAL_ERROR && has_text) {
-            now.error_text = text_copy((text_t){(uint8_t *)(uintptr_t)text, length});
+void outparam_set(handle_t handle, uint32_t is_error, ERROR_PARAMETERS) {
+    if (outparam_rep(handle) != now.number) {
+        give_up(REQUEST_IS_OVER);
+    }
+    now.is_set = true;
+    if (is_error) {
+        now.error = failure_of(ERROR_ARGUMENTS);
+        if (now.error.has_text) {
+            now.error.text = text_copy(now.error.text);
         }
-    } else if (!is_error) {
-        response_t *response = response_rep(value);
-        response->users++;
-        response_drop_handle(value);
-        if (is_of_now) {
-            now.is_set = true;
-            now.response = response;
-        } else {
-            response_leave(response);
-        }
+    } else {
+        handle_t response = code; /* which the ABI passes in the same place */
+        now.response = response_rep(response);
+        now.response->users++;
+        response_drop_handle(response);
     }
     outparam_drop_handle(handle);
     scratch_end();
 }
 
 EXPORT(TYPES "#[method]response-outparam.send-informational")
-maybe_error_t *outparam_inform(void *outparam, uint32_t status, handle_t headers) {
-    (void)outparam;
+maybe_error_t *outparam_inform(uint32_t request, uint32_t status, handle_t headers) {
     fields_t *fields = fields_take(headers);
-    bool is_fit = status >= STATUS_MIN && status < STATUS_OK && status != 101 && !now.is_set;
+    bool is_fit = status >= STATUS_MIN && status < STATUS_OK && status != 101 &&
+                  request == now.number;
     if (is_fit) {
         text_t head = head_text(status, fields);
         host_inform(head.bytes, head.length);
     }
     fields_leave(fields);
     scratch_end();
-    return is_fit ? no_error() : the_error(HTTP_PROTOCOL_ERROR);
+    return is_fit ? no_error() : the_error(failure(HTTP_PROTOCOL_ERROR));
 }
 
-EXPORT(TYPES "#[dtor]response-outparam") void outparam_drop(void *outparam) {
-    (void)outparam;
+EXPORT(TYPES "#[dtor]response-outparam") void outparam_drop(uint32_t request) {
+    (void)request;
 }
 
 #endif

@@ -8,6 +8,9 @@
 #define IO_H
 
 #include "host.h"
+#ifdef HAS_HTTP
+#include "../http/heap.h"
+#endif
 
 #define IO_ERROR "wasi:io/error@0.2.12"
 #define IO_POLL "wasi:io/poll@0.2.12"
@@ -42,9 +45,14 @@ typedef struct {
     uint8_t code; /* error-code of wasi:filesystem, or of wasi:sockets */
     uint8_t is_of_socket;
 #ifdef HAS_HTTP
-    uint8_t is_of_http;
+    uint8_t is_of_http; /* the code is one of wasi:http, and the rest its details */
+    uint8_t has_number;
+    uint64_t number;
+    text_t text; /* in the heap; no bytes: there is none */
 #endif
 } error_t;
+
+_Static_assert(sizeof(error_t) <= CELL_BYTES, "fits a cell");
 
 IMPORT("[export]" IO_ERROR, "[resource-new]error") extern handle_t error_new(error_t *rep);
 IMPORT("[export]" IO_POLL, "[resource-new]pollable") extern handle_t pollable_new(pollable_t *rep);
@@ -109,6 +117,9 @@ text_t *error_to_debug_string(const error_t *error) {
 }
 
 EXPORT(IO_ERROR "#[dtor]error") void error_drop(error_t *error) {
+#ifdef HAS_HTTP
+    heap_give(error->text.bytes);
+#endif
     cell_give(error);
 }
 

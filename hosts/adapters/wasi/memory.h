@@ -22,7 +22,11 @@ typedef union cell {
 
 _Static_assert(sizeof(cell_t) == CELL_BYTES, "a cell has no padding");
 
-static cell_t cells[CELLS_MAX];
+#define CELLS_FIRST 256u /* that are there from the start; the memory of a new instance is small */
+
+static cell_t cells_first[CELLS_FIRST];
+static cell_t *cells = cells_first; /* the next one that was never used, and how many follow */
+static uint32_t cells_left = CELLS_FIRST;
 static cell_t *cells_free;
 static uint32_t cells_used;
 
@@ -32,7 +36,13 @@ static void *cell_take(void) {
     if (cell != NULL) {
         cells_free = cell->next;
     } else if (cells_used < CELLS_MAX) {
-        cell = &cells[cells_used++];
+        if (cells_left == 0) {
+            cells_left = CELLS_MAX - CELLS_FIRST;
+            cells = (cell_t *)grow(cells_left * sizeof(cell_t));
+        }
+        cell = cells++;
+        cells_left--;
+        cells_used++;
     } else {
         __builtin_trap();
     }

@@ -242,7 +242,7 @@ count_result_t *output_blocking_splice(output_t *output, input_t *input, uint64_
 
 EXPORT(IO_STREAMS "#[dtor]output-stream") void output_drop(output_t *output) {
 #ifdef HAS_HTTP
-    outbody_leave(output->body);
+    outbody_unstream(output->body);
 #endif
     file_leave(output->file);
     socket_leave(output->socket);

@@ -16,8 +16,13 @@
 
 #define PAGE_BYTES 65536u
 
-extern uint8_t __heap_base; /* the linker puts it behind static data and the stack */
+/* Bytes of scratch that are there from the start: small calls need no more, and the memory of an
+ * instance that is made for one of them stays small. */
+#define SCRATCH_BYTES 8192u
 
+static _Alignas(16) uint8_t scratch_first[SCRATCH_BYTES];
+static uintptr_t scratch_from = (uintptr_t)scratch_first; /* where the next function begins */
+static uintptr_t scratch_to = (uintptr_t)scratch_first + SCRATCH_BYTES;
 static uintptr_t scratch_at;
 static bool scratch_is_over = true;
 
@@ -26,23 +31,34 @@ static inline void scratch_end(void) {
     scratch_is_over = true;
 }
 
+/* Return new memory behind all that there is, of at least `size` bytes; trap when there is none. */
+static uintptr_t grow(uint64_t size) {
+    uint64_t pages = (size + PAGE_BYTES - 1) / PAGE_BYTES;
+    size_t before = pages > UINT16_MAX ? SIZE_MAX : __builtin_wasm_memory_grow(0, (size_t)pages);
+    if (before == SIZE_MAX) {
+        __builtin_trap();
+    }
+    return (uintptr_t)before * PAGE_BYTES;
+}
+
 /* Return memory of `size` bytes, aligned to `align`, a power of two; trap when there is none. */
 static void *scratch(size_t size, size_t align) {
     if (scratch_is_over) {
-        scratch_at = (uintptr_t)&__heap_base;
+        scratch_at = scratch_from;
         scratch_is_over = false;
     }
     /* 64 bits, so that a size near 2^32 is refused and does not wrap around. */
     uint64_t start = ((uint64_t)scratch_at + align - 1) & ~((uint64_t)align - 1);
-    uint64_t end = start + size;
-    uint64_t have = (uint64_t)__builtin_wasm_memory_size(0) * PAGE_BYTES;
-    if (end > have) {
-        uint64_t pages = (end - have + PAGE_BYTES - 1) / PAGE_BYTES;
-        if (end > UINT32_MAX || __builtin_wasm_memory_grow(0, (size_t)pages) == SIZE_MAX) {
-            __builtin_trap();
+    if (start + size > scratch_to) {
+        bool is_last = scratch_to == (uint64_t)__builtin_wasm_memory_size(0) * PAGE_BYTES;
+        uintptr_t more = grow(is_last ? start + size - scratch_to : (uint64_t)size);
+        if (!is_last) { /* what was begun stays where it is, all else comes here from now on */
+            scratch_from = more;
+            start = more;
         }
+        scratch_to = (uintptr_t)__builtin_wasm_memory_size(0) * PAGE_BYTES;
     }
-    scratch_at = (uintptr_t)end;
+    scratch_at = (uintptr_t)start + size;
     return (void *)(uintptr_t)start;
 }
 

@@ -140,6 +140,23 @@ static address_t host_address_from(const ip_socket_address_t *address) {
                            address->value.ipv6.scope_id);
 }
 
+/* ---- binding ------------------------------------------------------------------------------ */
+
+static done_t begin_binding(const socket_t *socket, ADDRESS_PARAMETERS) {
+    done_t done = {1, SOCKET_ERROR_INVALID_ARGUMENT};
+    if ((family == IPV6) == socket->is_ipv6) {
+        address_t to = host_address_of(ADDRESS_ARGUMENTS);
+        host_start_bind(socket->number, to.high, to.low, to.port, to.scope, &done);
+    }
+    return done;
+}
+
+static done_t end_binding(const socket_t *socket) {
+    done_t done;
+    host_finish_bind(socket->number, &done);
+    return done;
+}
+
 /* ---- networks ----------------------------------------------------------------------------- */
 
 EXPORT("wasi:sockets/instance-network@0.2.12#instance-network") handle_t instance_network(void) {

@@ -211,7 +211,7 @@ handle_t input_subscribe(const input_t *input) {
 
 EXPORT(IO_STREAMS "#[dtor]input-stream") void input_drop(input_t *input) {
 #ifdef HAS_HTTP
-    inbody_leave(input->body);
+    inbody_unstream(input->body);
 #endif
     file_leave(input->file);
     socket_leave(input->socket);

@@ -56,18 +56,11 @@ EXPORT(TCP "#[dtor]tcp-socket") void tcp_drop(socket_t *socket) {
 EXPORT(TCP_METHOD "start-bind")
 done_t *start_bind(const socket_t *socket, const void *network, ADDRESS_PARAMETERS) {
     (void)network;
-    done_t done = {1, SOCKET_ERROR_INVALID_ARGUMENT};
-    if ((family == IPV6) == socket->is_ipv6) {
-        address_t to = host_address_of(ADDRESS_ARGUMENTS);
-        host_start_bind(socket->number, to.high, to.low, to.port, to.scope, &done);
-    }
-    return done_result(done);
+    return done_result(begin_binding(socket, ADDRESS_ARGUMENTS));
 }
 
 EXPORT(TCP_METHOD "finish-bind") done_t *finish_bind(const socket_t *socket) {
-    done_t done;
-    host_finish_bind(socket->number, &done);
-    return done_result(done);
+    return done_result(end_binding(socket));
 }
 
 EXPORT(TCP_METHOD "start-connect")

@@ -83,18 +83,11 @@ EXPORT(UDP "#[dtor]outgoing-datagram-stream") void outgoing_drop(socket_t *socke
 EXPORT(UDP_METHOD "start-bind")
 done_t *udp_start_bind(const socket_t *socket, const void *network, ADDRESS_PARAMETERS) {
     (void)network;
-    done_t done = {1, SOCKET_ERROR_INVALID_ARGUMENT};
-    if ((family == IPV6) == socket->is_ipv6) {
-        address_t to = host_address_of(ADDRESS_ARGUMENTS);
-        host_start_bind(socket->number, to.high, to.low, to.port, to.scope, &done);
-    }
-    return done_result(done);
+    return done_result(begin_binding(socket, ADDRESS_ARGUMENTS));
 }
 
 EXPORT(UDP_METHOD "finish-bind") done_t *udp_finish_bind(const socket_t *socket) {
-    done_t done;
-    host_finish_bind(socket->number, &done);
-    return done_result(done);
+    return done_result(end_binding(socket));
 }
 
 /* All streams of a socket are the same two; those of an earlier call go on working. */

@@ -84,7 +84,7 @@ def write_attempt(plan: Plan, source: Source) -> None:
     source.text(_CALL.format(kept=kept))
     if condition := _condition(plan.params):
         source.line(2, f"if {condition}: release({kept})")
-    source.line(2, "if instance._needs_care:")
+    source.line(2, "if guest.needs_care:")
     source.line(3, "return instance._end(codec)")
     if plan.has_result:
         _write_result(plan, source)

@@ -74,6 +74,10 @@ class GuestHandles(Handles, Protocol):
         """Drop what a resource's number stands for: the guest has dropped its handle."""
         ...
 
+    def close(self) -> None:
+        """Drop what the guest left. Idempotent."""
+        ...
+
 
 class Tables(threading.local):
     """The table of the instance that values are converted for, on this thread."""

@@ -37,7 +37,7 @@ def bind(codec, instance, guest, fibers, target, context, result, error_out, err
         if result is not None:
             MEMORY[into:into + SIZE] = slot
             slot[0] = 0  # the kind of an empty slot: nobody frees the value there
-        if instance._needs_care:
+        if guest.needs_care:
             instance._end_call()
         return True
     return attempt

@@ -6,6 +6,8 @@ are the packages of npm. Tools that a machine lacks are told by `Unavailable`: t
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import hashlib
 import json
@@ -14,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -253,13 +255,14 @@ def _install_go() -> Path:
 def _install(name: str, install: Callable[[Path], None]) -> Path:
     """Return a folder below `BUILD` that `install` fills, unless an earlier run has done so."""
     folder = BUILD / name
-    if not folder.exists():
-        unfinished = BUILD / f"unfinished-{name}-{os.getpid()}"
-        try:
-            install(unfinished)
-            unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    with _alone(name):
+        if not folder.exists():
+            unfinished = BUILD / f"unfinished-{name}-{os.getpid()}"
+            try:
+                install(unfinished)
+                unfinished.rename(folder)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 
@@ -317,12 +320,22 @@ def _component(module: Path, target: Path, wit: Path, world: str, *options: str 
 def cached(name: str, made_from: Iterable[str | bytes], build: Callable[[Path], None]) -> Path:
     """Return the component, built unless an earlier run has built it from the same."""
     path = BUILD / f"guest-{name}-{_digest(*made_from)}.wasm"
-    if not path.exists():
-        BUILD.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        build(unfinished)
-        unfinished.replace(path)
+    with _alone(path.stem):
+        if not path.exists():
+            unfinished = path.with_suffix(f".{os.getpid()}")
+            build(unfinished)
+            unfinished.replace(path)
     return path
+
+
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Hold off other processes of this run that want to build or install the same."""
+    folder = BUILD / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / name).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # closing the file lets it go
+        yield
 
 
 def _digest(*made_from: str | bytes) -> str:

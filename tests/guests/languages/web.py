@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sysconfig
 import tempfile
@@ -19,6 +20,11 @@ VERSION = "0.2.10"
 """The version of WASI that the world names, and that componentize-js has `fetch` events for."""
 
 
+UNSTABLE = re.compile(r"\n *send-informational: func\([^)]*\)[^;]*;")
+"""What the standard marks as unstable: ordinary toolchains leave it out, and hosts without it do
+not take a guest that imports it."""
+
+
 def starlingmonkey() -> Path:
     """Return the guest in JavaScript that answers `fetch` events, as componentize-js builds it.
 
@@ -32,13 +38,15 @@ def starlingmonkey() -> Path:
             tool = building.npm_packages() / ".bin" / "componentize-js"
             building.run(tool, source, "--wit", _wit(Path(folder)), "-n", "web", "-o", target)
 
-    made_from = (building.npm_version("componentize-js"), *building.texts(WIT, source))
+    made_from = (
+        building.npm_version("componentize-js"), UNSTABLE.pattern, *building.texts(WIT, source)
+    )  # fmt: skip
     return building.cached("starlingmonkey-web", made_from, build)
 
 
 def python() -> Path:
     """Return the guest in Python, as componentize-py builds it (18 MB)."""
-    source = FOLDER / "python-web" / "web.py"
+    source, loop = (FOLDER / "python-web" / name for name in ("web.py", "polling.py"))
 
     def build(target: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +56,7 @@ def python() -> Path:
                 "--python-path", source.parent, source.stem, "--output", target,
             )  # fmt: skip
 
-    made_from = (version("componentize-py"), *building.texts(WIT, source))
+    made_from = (version("componentize-py"), UNSTABLE.pattern, *building.texts(WIT, source, loop))
     return building.cached("python-web", made_from, build)
 
 
@@ -58,6 +66,7 @@ def _wit(folder: Path) -> Path:
         for path in (Path(str(module.__file__)).parent / "wit" / "deps").iterdir():
             target = folder / "deps" / path.name
             target.parent.mkdir(exist_ok=True)
-            target.write_text(path.read_text().replace(WASI_VERSION, VERSION))
+            text = path.read_text().replace(WASI_VERSION, VERSION)
+            target.write_text(UNSTABLE.sub("", text))
     shutil.copy(WIT, folder)
     return folder

@@ -362,6 +362,7 @@ static void many(handle_t out) {
     end(body, stream);
 }
 
+#ifndef STABLE
 /* Send two heads before the answer, of which one may not be sent. */
 static void hints(handle_t out) {
     result_t result;
@@ -374,6 +375,15 @@ static void hints(handle_t out) {
     handle_t body = answer(out, 200), stream = stream_of(body);
     say(stream, TEXT("hinted"));
     end(body, stream);
+}
+#endif
+
+/* Answer again with what the first answer has used up. */
+static void twice(handle_t out) {
+    handle_t body = answer(out, 200), stream = stream_of(body);
+    say(stream, TEXT("once"));
+    end(body, stream);
+    answer(out, 201);
 }
 
 static void half(handle_t out, bool is_trapping) {
@@ -409,12 +419,16 @@ EXPORT("wasi:http/incoming-handler@0.2.0#handle") void handle(handle_t request, 
         shorter(out);
     } else if (is_path(path, TEXT("/ask"))) {
         ask(out);
+#ifndef STABLE
     } else if (is_path(path, TEXT("/hints"))) {
         hints(out);
+#endif
     } else if (is_path(path, TEXT("/relay"))) {
         relay(request, out);
     } else if (is_path(path, TEXT("/many"))) {
         many(out);
+    } else if (is_path(path, TEXT("/twice"))) {
+        twice(out);
     } else if (is_path(path, TEXT("/half"))) {
         half(out, false);
     } else if (is_path(path, TEXT("/half-trap"))) {

@@ -1,4 +1,4 @@
-"""Directories that a host grants, as its command line says."""
+"""What guests are granted, as command lines say it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lattice.cli.granting import EVERYTHING, Offer, granted
+from lattice.cli.granting import EVERYTHING, Offer, granted, http_grants
 from lattice.errors import InvalidError
 
 
@@ -41,3 +41,10 @@ def test_only_directories_that_are_there_are_granted(tmp_path: Path) -> None:
     with pytest.raises(InvalidError, match="gone is no directory"):
         Offer(grant_directory=[f"a={gone}"]).directories()
     assert EVERYTHING.directories() == {}
+
+
+def test_hosts_are_granted_as_in_a_manifest_and_all_faults_told() -> None:
+    words = ["https://api.example.com", "*.a.org:8000-8999"]
+    assert [str(grant) for grant in http_grants(words)] == words
+    with pytest.raises(ValueError, match=r"'ftp://a' grants no requests.*; 'a b' is no host name"):
+        http_grants(["*", "ftp://a", "a b"])

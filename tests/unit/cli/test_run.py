@@ -11,7 +11,7 @@ from hosts.engine.base import Directory
 from lattice.cli import exits, files, main
 from lattice.cli.app import split_rest
 from lattice.cli.arguments import argument, assignments
-from lattice.cli.verb_run import mounts
+from lattice.cli.granting import mounts
 from lattice.errors import InvalidError
 from tests.guests import components
 

@@ -93,6 +93,42 @@ def test_get_hosts_shows_whole_lines_when_piped(shell):
     assert "\x1b" not in ran.out
 
 
+def test_get_shows_where_requests_over_http_go_when_any_do(shell):
+    host = HOSTS["hosts"][0] | {"http": ["http://127.0.0.1:8000"]}
+    shell.answers["lead.hosts"] = {"hosts": [host]}
+    head, line = shell("get", "hosts").out.splitlines()
+    assert "HTTP" in head
+    assert "http://127.0.0.1:8000" in line
+    web = {"name": "web", "http": ["docs.example.com/search"]}
+    shell.answers["api.list"] = {"deployments": [web, {"name": "other"}]}
+    head, other, line = shell("get", "deployments").out.splitlines()
+    assert head.split()[3] == "HTTP"
+    assert other.split()[3] == "-"
+    assert line.split()[3] == "docs.example.com/search"
+
+
+def test_describe_tells_where_a_deployment_answers(shell):
+    stored = record()
+    stored["record"]["manifest"] |= {
+        "http": [{"path": "/a"}, {"host": "docs.example.com", "path": "/users/{id}"}]
+    }
+    shell.answers["api.get"] = stored
+    shell.answers["lead.status"] = {"name": "search", "generation": 3, "state": "ready"}
+    shell.answers["lead.replicas"] = {"replicas": [], "unplaced": []}
+    hosts = [HOSTS["hosts"][0] | {"http": ["http://127.0.0.1:8000", "https://127.0.0.1:8443"]}]
+    shell.answers["lead.hosts"] = {"hosts": hosts * 2}
+    ran = shell("describe", "search")
+    told = [line.strip() for line in ran.out.splitlines()]
+    at = told.index("answers at")
+    assert told[at + 1 : at + 6] == [
+        "http://127.0.0.1:8000/a",
+        "https://127.0.0.1:8443/a",
+        "http://docs.example.com:8000/users/{id}",
+        "https://docs.example.com:8443/users/{id}",
+        "manifest",
+    ]
+
+
 def test_get_hosts_without_hosts_says_how_to_start_one(shell):
     shell.answers["lead.hosts"] = {"hosts": []}
     ran = shell("get", "hosts")

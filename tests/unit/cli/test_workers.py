@@ -124,3 +124,13 @@ def test_what_a_worker_prints_is_shown_in_the_form_that_was_asked_for(capsys):
     first, second = capsys.readouterr().out.splitlines()
     assert first == "host m-0 (UA) joined lattice fleet"
     assert json.loads(second) == json.loads(line)
+
+
+def test_people_see_where_a_worker_takes_requests(capsys):
+    urls = ["http://127.0.0.1:8000", "https://[::1]:8443"]
+    facts = {"host": "UA", "name": "m-0", "lattice": "fleet", "pid": 7, "http": urls}
+    tell_joined(json.dumps(facts), as_json=False)
+    assert capsys.readouterr().out == (
+        "host m-0 (UA) joined lattice fleet, takes requests at http://127.0.0.1:8000, "
+        "https://[::1]:8443\n"
+    )

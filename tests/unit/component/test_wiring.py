@@ -563,6 +563,12 @@ def test_a_process_exports_nothing_to_be_called() -> None:
     assert list(resolve(deployment((), ("crawl",)), {"crawl": actor}).exposed) == [QUERY]
 
 
+def test_what_toolchains_leave_behind_keeps_no_process_from_running() -> None:
+    leftover = Interface(name="exports", functions={"init": Function()})
+    process = part(exports=[run(), leftover])
+    assert resolve(deployment((), ("crawl",)), {"crawl": process}).exposed == {}
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("wasi:cli/run@0.2.0", True), ("wasi:cli/run@0.2.12", True), ("wasi:cli/run@0.3.0", False)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hosts.http.head import RefusalError, has_bare_feed, may_open, read_head
+from hosts.http.head import KeptHead, RefusalError, has_bare_feed, may_open, read_head
 from hosts.http.limits import Limits
 
 LIMITS = Limits(target_bytes_max=100, headers_max=5, body_bytes_max=1000)
@@ -135,3 +135,31 @@ def test_line_feeds_alone_are_found_wherever_the_search_begins():
 def test_a_tls_greeting_opens_no_request():
     assert not may_open(bytearray(b"\x16\x03\x01"))
     assert may_open(bytearray(b"G"))
+
+
+def test_another_path_under_the_same_fields_is_read_without_reading_them():
+    first = b"GET /a HTTP/1.1\r\nhost: a\r\nx: y\r\n\r\n"
+    kept = KeptHead(first, read_head(first, LIMITS, scheme="http", peer="p"), LIMITS)
+    again = kept.again(first.replace(b"/a ", b"/b?c "))
+    assert again is not None
+    assert (again.request.target, again.request.headers) == (
+        "/b?c",
+        ((b"host", b"a"), (b"x", b"y")),
+    )
+    assert kept.again(first) is kept.again(first)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"POST /a HTTP/1.1\r\nhost: a\r\n\r\n", b"GET /a HTTP/1.0\r\nhost: a\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nhost: b\r\n\r\n", b"GET /a HTTP/1.1\r\nhost: a\r\n\r\nGET",
+        b"GET http://b/a HTTP/1.1\r\nhost: a\r\n\r\n", b"GET /a b HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET /%b HTTP/1.1\r\nhost: a\r\n\r\n" % (b"a" * 100), b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nhost: a\r\n\r\n", b"GET /a\r\nhost: a\r\n\r\n", b"GET /", b"",
+    ],
+)  # fmt: skip
+def test_a_head_that_differs_in_more_is_read_anew(raw):
+    first = b"GET /a HTTP/1.1\r\nhost: a\r\n\r\n"
+    kept = KeptHead(first, read_head(first, LIMITS, scheme="http", peer="p"), LIMITS)
+    assert kept.again(raw) is None

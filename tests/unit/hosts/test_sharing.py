@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hosts.sharing import PortReservation, listening_socket, shares
+from hosts.sharing import (
+    PortReservation,
+    listening_socket,
+    own_socket,
+    require_free,
+    shares,
+)
 from lattice.errors import ConflictError, InvalidError
 from lattice.model.host import Capacity
 
@@ -70,6 +76,27 @@ def test_a_port_of_another_program_is_a_conflict():
 def test_what_is_no_address_of_this_machine_is_invalid(host, port):
     with pytest.raises(InvalidError, match=host):
         PortReservation(host, port)
+
+
+def test_a_socket_that_listens_is_closed_before_connections_when_its_process_is_killed():
+    reserved = PortReservation("127.0.0.1", 0)
+    listening = [listening_socket(reserved.address, backlog=1) for _ in range(2)]
+    with socket.create_connection(reserved.address) as client:
+        assert all(each.fileno() > client.fileno() for each in listening)
+        assert len({each.fileno() for each in listening}) == 2
+    for each in (*listening, reserved):
+        each.close()
+
+
+def test_a_port_that_somebody_listens_on_is_not_free_for_who_wants_it_alone():
+    reserved = PortReservation("127.0.0.1", 0)
+    require_free(*reserved.address)
+    listening = listening_socket(reserved.address, backlog=1)
+    for refused in (require_free, own_socket):
+        with pytest.raises(ConflictError, match="is taken"):
+            refused(*reserved.address)
+    for each in (listening, reserved):
+        each.close()
 
 
 def accepted(listening):

@@ -15,10 +15,12 @@ from lattice.model.deployment import (
     Service,
     Wire,
 )  # fmt: skip
+from lattice.model.http import ANY, HttpAddress
 from lattice.model.ids import DeploymentName
 from lattice.model.labels import Selector
 from lattice.model.mounts import Mount, path_fault
-from lattice.model.network import NamePattern, Network, parse_endpoint
+from lattice.model.network import HttpGrant, NamePattern, Network, parse_endpoint
+from lattice.model.paths import PathPattern
 
 FULL = """
 lattice: v1
@@ -32,7 +34,8 @@ components:
     limits: {memory: 64Mi, deadline: 2s, concurrency: 16, queue: 128}
     env: {LANG: C}
     config: {stopwords: "en"}
-    network: {connect: ["db.example.com:5432", "10.0.0.0/8:443"], lookup: ["*.example.org"]}
+    network: {connect: ["db.example.com:5432", "10.0.0.0/8:443"], lookup: ["*.example.org"],
+              http: ["https://api.example.com"]}
     instances: {mode: reuse, maxInvocations: 50, idle: 5s, ready: 2}
   - {name: rank, image: ./rank.wasm, compose: lazy, args: [-v], scratch: 32Mi}
 services:
@@ -45,6 +48,9 @@ files: [{name: corpus, source: ./corpus.jsonl}]
 wiring:
   - {component: rank, import: "docs:text/tokenize", to: tokenize}
 expose: ["docs:search/query@0.1.0"]
+http:
+  - {host: docs.example.com, path: /search, component: rank}
+  - {host: "*.example.com", path: "/users/{id}/{rest...}"}
 links:
   - {import: "docs:dict/lookup", to: dictionary, route: remote, timeout: 500ms}
 bindings:
@@ -80,6 +86,15 @@ NETWORKS = st.builds(
     ).map(tuple),
     listen=st.sampled_from([(), (parse_endpoint("0.0.0.0:80"),)]),
     lookup=st.lists(HOST_NAMES, max_size=2).map(tuple),
+    http=st.lists(
+        st.builds(
+            HttpGrant,
+            st.one_of(HOST_NAMES, st.just(parse_endpoint("[fd00::/8]:*").host)),
+            st.sampled_from([None, "http", "https"]),
+            st.sampled_from([None, (0, 65535), (443, 443), (8000, 8999)]),
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 LIMITS = st.builds(
     Limits,
@@ -118,6 +133,18 @@ MOUNTS = st.lists(
     max_size=3,
     unique_by=lambda mount: mount.path,
 ).map(tuple)
+
+
+PATH_SEGMENTS = st.lists(st.sampled_from(["a", "b", "%2F"]), max_size=3).map(tuple)
+PATHS = st.one_of(
+    st.builds(PathPattern, segments=PATH_SEGMENTS),
+    st.builds(
+        PathPattern,
+        segments=PATH_SEGMENTS,
+        parameters=st.sampled_from([(), ("id",), ("id", "post")]),
+        rest=st.sampled_from([None, "rest"]),
+    ),
+)
 
 
 @st.composite
@@ -194,6 +221,20 @@ def deployments(draw: st.DrawFn) -> Deployment:
         files=files,
         wiring=wiring,
         expose=draw(st.none() | st.just(tuple(interfaces))),
+        http=tuple(
+            draw(
+                st.lists(
+                    st.builds(
+                        HttpAddress,
+                        host=st.just(ANY) | HOST_NAMES,
+                        path=PATHS,
+                        component=st.sampled_from(["", names[0]]),
+                    ),
+                    max_size=3,
+                    unique_by=lambda address: (address.host, address.path.shape),
+                )
+            )
+        ),
         links=tuple(_with_interface(draw(link), interface) for interface in interfaces),
         bindings=tuple(
             Binding(interface=interface, name=draw(NAMES), config=draw(CONFIGS))

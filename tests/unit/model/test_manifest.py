@@ -19,12 +19,15 @@ from lattice.model.deployment import (
     Service,
     Wire,
 )  # fmt: skip
+from lattice.model.egress import parse_http_grant
+from lattice.model.http import HttpAddress
 from lattice.model.ids import DeploymentName
 from lattice.model.labels import Selector
 from lattice.model.manifest import load_documents, parse_deployment, parse_document, to_document
 from lattice.model.manifest_fields import DEPLOYMENT
 from lattice.model.mounts import Mount
-from lattice.model.network import Network, parse_endpoint, parse_pattern
+from lattice.model.network import NamePattern, Network, parse_endpoint, parse_pattern
+from lattice.model.paths import parse_path
 from lattice.model.scalar import FAULTS_MAX
 from tests.unit.model.builders import FULL, minimal
 
@@ -54,6 +57,7 @@ def test_every_field_arrives_in_the_model() -> None:
                         parse_endpoint("10.0.0.0/8:443"),
                     ),
                     lookup=(parse_pattern("*.example.org"),),
+                    http=(parse_http_grant("https://api.example.com"),),
                 ),
                 instances=Instances(mode="reuse", invocations_max=50, idle_s=5.0, ready=2),
             ),
@@ -77,6 +81,14 @@ def test_every_field_arrives_in_the_model() -> None:
         files=(File(name="corpus", source="./corpus.jsonl"),),
         wiring=(Wire(part="rank", interface="docs:text/tokenize", to="tokenize"),),
         expose=("docs:search/query@0.1.0",),
+        http=(
+            HttpAddress(
+                host=NamePattern("docs.example.com"), path=parse_path("/search"), component="rank"
+            ),
+            HttpAddress(
+                host=NamePattern("*.example.com"), path=parse_path("/users/{id}/{rest...}")
+            ),
+        ),
         links=(
             Link(
                 interface="docs:dict/lookup",
@@ -211,6 +223,10 @@ def service(**fields: object) -> dict[str, object]:
             "services[0].network.listen[0]: 'example.com:80' is no address to listen on, expected",
         ),
         (
+            component(network={"http": ["*", "ftp://a.org"]}),
+            "components[0].network.http[1]: 'ftp://a.org' grants no requests, expected [http://|",
+        ),
+        (
             service(restart={"backoff": ["1s"]}),
             "services[0].restart.backoff: expected 2 to 2 entries, found 1",
         ),
@@ -312,8 +328,8 @@ def test_all_faults_are_listed_at_once_in_the_order_of_the_document() -> None:
     assert [fault.split(": ")[:2] for fault in caught.value.faults] == [
         ["d.yaml:10", "components[0].limits.memory"],
         ["d.yaml:11", "components[0].env.LANG"],
-        ["d.yaml:27", "links[0].timeout"],
-        ["d.yaml:24", "wiring[0].to"],
+        ["d.yaml:31", "links[0].timeout"],
+        ["d.yaml:25", "wiring[0].to"],
     ]
     assert str(caught.value).startswith("deployment 'docsearch' is invalid\n  d.yaml:10: ")
 

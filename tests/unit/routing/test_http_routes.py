@@ -6,8 +6,8 @@ import pytest
 
 from lattice.errors import ConflictError, InvalidError
 from lattice.model.ids import DeploymentName
-from lattice.routing.http import HttpRoute, HttpRoutes, parse_route
-from lattice.routing.patterns import PARAMETERS_MAX, PathPattern, parse_path
+from lattice.model.paths import PARAMETERS_MAX, PathPattern, parse_path
+from lattice.routing.http import HttpRoute, HttpRoutes, parse_route, require_free, settled
 from lattice.routing.targets import InternalName, parse_host, parse_internal, parse_target
 
 
@@ -206,3 +206,35 @@ def test_names_of_deployments_for_each_other():
                  "a_b.main.lattice.internal"):  # fmt: skip
         with pytest.raises(InvalidError):
             parse_internal(name)
+
+
+def test_of_routes_that_match_the_same_the_first_one_counts_in_a_settled_table():
+    routes = [
+        route("/users/{id}", "one"),
+        route("/users/{name}", "two"),
+        route("/users", "two"),
+        route("/users/", "three"),
+    ]
+    settled_routes, conflicts = settled(routes, test_suffix="localhost")
+    assert settled_routes.routes == (routes[0], routes[2])
+    assert [str(each) for each in conflicts] == [
+        "*/users/{name} of two matches what a route of one matches",
+        "*/users of three matches what a route of two matches",
+    ]
+    assert found(settled_routes, "/users/7") == "one"
+    assert found(settled_routes, "two.localhost/users/7") == "two"
+
+
+def test_new_routes_are_free_unless_another_deployment_has_them():
+    standing = [route("a.org/x", "one"), route("/y/{id}", "two")]
+    require_free([route("a.org/x", "one"), route("b.org/x", "three")], standing)
+    with pytest.raises(ConflictError) as refused:
+        require_free([route("a.org/x", "three"), route("/y/{z}", "three")], standing)
+    assert refused.value.message == (
+        "routes conflict: a.org/x of three matches what a route of one matches; */y/{z} of three "
+        "matches what a route of two matches; give one of them another host or path"
+    )
+    assert refused.value.details["conflicts"] == [
+        ["a.org/x", "one", "three"],
+        ["*/y/{z}", "two", "three"],
+    ]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lattice.bus.matching import covers
 from lattice.errors import InvalidError
 from lattice.wire.subjects import CallTarget, Names, interface_token, token, untoken
 
@@ -52,3 +53,36 @@ def test_calls_are_read_back_from_their_subjects():
 def test_other_subjects_are_no_calls(subject):
     with pytest.raises(InvalidError):
         NAMES.parse_call(subject)
+
+
+def test_requests_over_http_are_read_back_from_their_subjects():
+    assert NAMES.http("a_b") == "lat.dev.http.a_5fb"
+    assert NAMES.parse_http(NAMES.http("a_b")) == CallTarget("a_b", "", "")
+    chosen = NAMES.http_at("UHOST", "http", 3)
+    assert NAMES.parse_http(chosen) == CallTarget("http", "", "", "UHOST", 3)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "", "lat.dev.http", "lat.dev.http.a.b", "lat.dev.at.h.d.x.http", "lat.dev.inv.a._.b",
+        NAMES.http_lanes("UHOST", "p1", "http"), NAMES.call_at("UHOST", "d", 1, "", "http"),
+    ],
+)  # fmt: skip
+def test_other_subjects_are_no_requests_over_http(subject):
+    with pytest.raises(InvalidError):
+        NAMES.parse_http(subject)
+
+
+def test_no_subject_of_a_host_is_of_two_kinds():
+    kinds = {
+        "call": (NAMES.call_at("H", "http", 1, "a:b/c", "http"), NAMES.typed_calls_at("H")),
+        "http": (NAMES.http_at("H", "http", 1), NAMES.every_http_at("H")),
+        "lane": (NAMES.http_lanes("H", "p1", "ab"), NAMES.http_lanes("H", "p1")),
+    }
+    for name, (subject, _) in kinds.items():
+        matching = {kind for kind, (_, pattern) in kinds.items() if covers(pattern, subject)}
+        assert matching == {name}
+        assert NAMES.is_http_lane(subject) == (name == "lane")
+        assert covers(NAMES.calls_at("H"), subject)
+    assert not NAMES.is_http_lane(NAMES.http_lanes("H", "p1"))

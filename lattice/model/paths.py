@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lattice.errors import InvalidError
-from lattice.routing.targets import normal_segment
 
 SEGMENTS_MAX = 64
 """Segments of a route: paths of people have fewer, and a limit keeps tables small."""
@@ -18,6 +17,9 @@ SEGMENTS_MAX = 64
 PARAMETERS_MAX = 8
 """Parameters of a route, the rest not counted: a lookup looks at each number of them."""
 
+_UNSAFE = re.compile(r"[^\x21-\x7e]|[\\#]")
+_ESCAPE = re.compile(r"%(?:([0-9A-Fa-f]{2})|)")
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _PARAMETER = re.compile(r"\{([a-z][a-z0-9_-]{0,31})(\.\.\.)?\}", re.IGNORECASE)
 
 
@@ -28,6 +30,11 @@ class PathPattern:
     segments: tuple[str, ...] = ()  # in their normal form
     parameters: tuple[str, ...] = ()  # each takes one segment that is not empty
     rest: str | None = None  # takes one segment or more, which may be empty
+
+    @property
+    def shape(self) -> tuple[tuple[str, ...], int, bool]:
+        """Return what equal patterns share but for the names of their parameters."""
+        return self.segments, len(self.parameters), self.rest is not None
 
     def parameters_of(self, segments: Sequence[str]) -> tuple[tuple[str, str], ...]:
         """Return what a path that matches says for each parameter, the rest joined by `/`."""
@@ -83,6 +90,17 @@ def parse_path(text: str) -> PathPattern:
     return PathPattern(segments=tuple(segments), parameters=tuple(parameters), rest=rest)
 
 
+def normal_segment(part: str) -> str | None:
+    """Return a segment with no more escapes than it needs; None: it is none, or a dot segment."""
+    if _UNSAFE.search(part):
+        return None
+    if "%" in part:
+        if any(match[1] is None for match in _ESCAPE.finditer(part)):
+            return None
+        part = _ESCAPE.sub(_plainer, part)
+    return None if part in (".", "..") else part
+
+
 def _plain(part: str, text: str) -> str:
     if any(each in part for each in "{}?#"):
         raise InvalidError(
@@ -94,3 +112,8 @@ def _plain(part: str, text: str) -> str:
             f"path {text!r}: {part!r} is no segment: empty, '.', '..', or not percent-encoded"
         )
     return segment
+
+
+def _plainer(match: re.Match[str]) -> str:
+    byte = int(match[1], 16)
+    return chr(byte) if byte in _UNRESERVED else f"%{byte:02X}"

@@ -1,0 +1,1 @@
+"""`lattice dev`: a project that runs while it is being written."""
