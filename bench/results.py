@@ -90,7 +90,7 @@ def _add_readings(
             for side, each in measured.items()
         }
         one: dict[str, Any] = {side: median(values) for side, values in raw.items()} | {"raw": raw}
-        if "peer" in raw and min(one["ours"], one["peer"]) > 0:
+        if "peer" in raw and min(*raw["ours"], *raw["peer"]) > 0:
             interval = ratio_interval(raw["ours"], raw["peer"], "time", seed=seed)
             one |= {
                 "ratio": ratio(raw["ours"], raw["peer"], "time"),

@@ -7,7 +7,9 @@ callers are answered in JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 
 import anyio
 from anyio.abc import TaskStatus
@@ -63,11 +65,12 @@ class Endpoints:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Hold the subscriptions until cancelled; "started" when calls by host name arrive."""
-        subject = self._names.typed_calls_at(self._host)
-        async with (
-            self._bus.serve(subject, self._answer, concurrency=CALLS_MAX),
-            anyio.create_task_group() as group,
-        ):
+        names, serve = self._names, partial(self._bus.serve, concurrency=CALLS_MAX)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(serve(names.typed_calls_at(self._host), self._answer))
+            for subject in names.misaimed_at(self._host):
+                await stack.enter_async_context(serve(subject, self._answer))
+            group = await stack.enter_async_context(anyio.create_task_group())
             await group.start(self._openings.run)
             await group.start(self.relay.run)
             task_status.started()

@@ -16,6 +16,7 @@ import anyio
 
 from hosts.callcontext import CallContext
 from hosts.eager import within
+from hosts.engine.adapting import SERVER
 from hosts.engine.base import Import, Instance, World
 from hosts.engine.pool import Policy, Pool
 from hosts.programs import DroppableProgram
@@ -28,6 +29,9 @@ BIRTH_DEADLINE_S = 30.0
 PAUSE_S = 0.02
 """Time from a call to the making of instances ahead: one that is followed by many others would
 have them made for each, by turns of the event loop that cost more than making them."""
+
+NO_ANSWER = ("?", "-")
+"""How the result of `SERVER` begins when a guest set no answer to a request, or half of one."""
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +103,10 @@ class Instances:
             kept = await self._make_for(context, deadline_s)
             deadline_s -= self._clock.monotonic_s() - began_s
         try:
-            return await kept.instance.call(interface, function, args, deadline_s=deadline_s)
+            result = await kept.instance.call(interface, function, args, deadline_s=deadline_s)
+            if interface == SERVER and result[:1] in NO_ANSWER:
+                kept.instance.close()  # what it left undone must not meet the next request
+            return result
         finally:
             self._release(kept)
 

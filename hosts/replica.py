@@ -21,7 +21,7 @@ from hosts.blackbox import Mark
 from hosts.callcontext import CallContext, at_work
 from hosts.directories import ReplicaDirectories
 from hosts.engine.base import Forward, Import, Lease, World
-from hosts.engine.exchanges import trace
+from hosts.engine.exchanges import serving, trace
 from hosts.engine.network.loopback import Loopback
 from hosts.http.base import Exchange
 from hosts.http.egress import Egress
@@ -163,7 +163,12 @@ class Replica:
             LatticeError: as `hosts.engine.base.Instance.call`, and the limits of the replica.
         """
         program = self._prepared.program_of(interface)
-        return await self._call_from_outside(program, interface, function, args, context)
+        # Who calls may be answering a request over HTTP, of which the callee is to see nothing.
+        outer = serving.set(None)
+        try:
+            return await self._call_from_outside(program, interface, function, args, context)
+        finally:
+            serving.reset(outer)
 
     async def answer(self, exchange: Exchange, context: CallContext) -> None:
         """Answer a request over HTTP; it counts and waits as a call does.

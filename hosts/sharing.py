@@ -18,6 +18,9 @@ DESCRIPTOR = 16_384
 """Where sockets that listen lie: above the connections of a server. The system has 8 bytes for each
 descriptor below."""
 
+BACKLOG = 1024
+"""Connections that the system keeps for a server while its event loop is busy."""
+
 
 def worker_name(name: str, number: int) -> str:
     """Return the name of a worker, for people."""
@@ -80,12 +83,21 @@ class PortReservation:
         self._socket.close()
 
 
-def listening_socket(address: tuple[str, int], *, backlog: int) -> socket.socket:
+def shared_socket(address: tuple[str, int]) -> socket.socket:
+    """Return a socket of a reserved port that does not listen yet; others get its connections.
+
+    Raises:
+        ConflictError, InvalidError: as `PortReservation`.
+    """
+    return _highest(_bound(*address))
+
+
+def listening_socket(address: tuple[str, int], *, backlog: int = BACKLOG) -> socket.socket:
     """Return a socket that listens on a reserved port; `Raises:` as `PortReservation`."""
-    return _highest(listening_on(_bound(*address), backlog=backlog))
+    return listening_on(shared_socket(address), backlog=backlog)
 
 
-def _highest(listening: socket.socket) -> socket.socket:
+def _highest(bound: socket.socket) -> socket.socket:
     """Return the same socket under a descriptor above those of its connections.
 
     When a process is killed, Linux closes what has the highest descriptor first. Were connections
@@ -94,16 +106,16 @@ def _highest(listening: socket.socket) -> socket.socket:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTOR if limit == resource.RLIM_INFINITY else min(DESCRIPTOR, limit - 1)
     try:
-        descriptor = fcntl.fcntl(listening, fcntl.F_DUPFD_CLOEXEC, wanted)
+        descriptor = fcntl.fcntl(bound, fcntl.F_DUPFD_CLOEXEC, wanted)
     except OSError:
-        return listening  # it is taken; a client may have to connect twice
-    listening.close()
+        return bound  # it is taken; a client may have to connect twice
+    bound.close()
     higher = socket.socket(fileno=descriptor)
     higher.setblocking(False)
     return higher
 
 
-def listening_on(bound: socket.socket, *, backlog: int) -> socket.socket:
+def listening_on(bound: socket.socket, *, backlog: int = BACKLOG) -> socket.socket:
     """Return the socket when it listens; it is closed when it cannot.
 
     Raises:

@@ -6,6 +6,7 @@ tracer provider a span costs a few hundred nanoseconds and the incoming context 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -15,6 +16,17 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _TRACER = trace.get_tracer("lattice")
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]{1,200})?"
+)
+
+
+def well_formed(traceparent: str) -> str:
+    """Return a `traceparent` as it is, "" when it is none (W3C Trace Context, 3.2).
+
+    It comes from whoever sends a request, and goes on to others.
+    """
+    return traceparent if _TRACEPARENT.fullmatch(traceparent) else ""
 
 
 def is_tracing() -> bool:
@@ -45,10 +57,11 @@ def call_span(
     is_server: bool = False,
     attributes: Mapping[str, str | int] | None = None,
 ) -> Iterator[CallSpan]:
-    """Run a block under a span that continues the `parent` traceparent.
+    """Run a block under a span that continues the `parent` traceparent, if it is well-formed.
 
     An exception that leaves the block is recorded on the span and goes on.
     """
+    parent = well_formed(parent) if parent else ""
     context = _PROPAGATOR.extract({"traceparent": parent}) if parent else None
     kind = SpanKind.SERVER if is_server else SpanKind.CLIENT
     with _TRACER.start_as_current_span(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hosts.http.base import HttpError, via
+from hosts.http.base import HttpError, trace_of, via
 from hosts.http.exchange import ServerExchange
 from lattice.telemetry import call_span
 
@@ -101,7 +101,6 @@ def tracing(exchange: ServerExchange) -> Iterator[None]:
     The handler finds the span's own `traceparent` among the headers, in place of the client's.
     """
     head = exchange.head
-    parent = next((value for name, value in head.headers if name == b"traceparent"), b"")
     attributes = {
         "http.request.method": head.method,
         "url.scheme": head.scheme,
@@ -110,7 +109,7 @@ def tracing(exchange: ServerExchange) -> Iterator[None]:
         "client.address": head.peer,
     }
     with call_span(
-        head.method, parent=parent.decode("latin-1"), is_server=True, attributes=attributes
+        head.method, parent=trace_of(head.headers), is_server=True, attributes=attributes
     ) as span:
         others = [field for field in head.headers if field[0] != b"traceparent"]
         exchange.head = dataclasses.replace(

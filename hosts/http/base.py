@@ -13,10 +13,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hosts.engine.webvalues import Headers, HttpError
+from lattice.telemetry import well_formed
 
 __all__ = [
-    "Exchange", "Handler", "Headers", "HttpError", "RequestHead", "Via", "via",
+    "IDEMPOTENT", "Exchange", "Handler", "Headers", "HttpError", "RequestHead", "Via", "trace_of",
+    "via",
 ]  # fmt: skip
+
+
+IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
+"""Methods whose requests do no more when they are sent twice (RFC 9110, 9.2.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,14 @@ class RequestHead:
     def path(self) -> str:
         """Return the target without its query."""
         return self.target.partition("?")[0]
+
+
+def trace_of(headers: Headers) -> str:
+    """Return the `traceparent` among headers, "" when there is none that is well-formed."""
+    for name, value in headers:
+        if name == b"traceparent":
+            return well_formed(value.decode("latin-1"))
+    return ""
 
 
 class Exchange(Protocol):

@@ -70,6 +70,7 @@ class RequestBody:
         "_chunked",
         "_is_invited",
         "_left",
+        "_next_refusal",
         "_ready",
         "_source",
         "received_bytes",
@@ -82,6 +83,7 @@ class RequestBody:
         self._chunked = ChunkedBody(limits) if head.length is None else None
         self._is_invited = not head.expects_continue
         self._ready = b""  # decoded already, by `whole`
+        self._next_refusal: RefusalError | None = None  # of what follows those chunks taken last
         self.received_bytes = 0
         self.refusal: RefusalError | None = None  # what came was no body, or too slow
 
@@ -166,7 +168,7 @@ class RequestBody:
         source = self._source
         data: bytes | None
         if self._chunked is not None:
-            data = self._chunked.take(source.buffer, limit_bytes)
+            data = self._take_chunks(self._chunked, limit_bytes)
         elif self._left == 0:
             return b""
         elif not source.buffer:
@@ -179,3 +181,23 @@ class RequestBody:
         if data:
             self.received_bytes += len(data)
         return data
+
+    def _take_chunks(self, chunked: ChunkedBody, limit_bytes: int) -> bytes | None:
+        """Return what is here of several chunks at once: a client may send one for each byte, and
+        each part that is handed on costs much more than a byte.
+        """
+        if self._next_refusal is not None:
+            raise self._next_refusal
+        first = chunked.take(self._source.buffer, limit_bytes)
+        if not first or len(first) == limit_bytes or not self._source.buffer:
+            return first
+        parts, size = [first], len(first)
+        try:
+            while size < limit_bytes and (
+                part := chunked.take(self._source.buffer, limit_bytes - size)
+            ):
+                parts.append(part)
+                size += len(part)
+        except RefusalError as refusal:
+            self._next_refusal = refusal  # what came before it is handed out first
+        return b"".join(parts)

@@ -15,7 +15,7 @@ import anyio
 import h11
 
 from hosts.engine.webvalues import Answer, Body, BodySource, EgressError, OutgoingHead
-from hosts.http.base import Headers, HttpError
+from hosts.http.base import IDEMPOTENT, Headers, HttpError
 from hosts.http.connections import Connection, Event
 from hosts.http.destination import Origin
 from hosts.http.outgoing import FORBIDDEN_HEADERS, EgressLimits
@@ -23,8 +23,6 @@ from hosts.http.wire import failure_of
 
 PART_BYTES = 64 * 1024
 """Bytes of a streamed request that are asked for at once."""
-
-_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 
 
 class OutgoingCall:
@@ -64,11 +62,6 @@ class OutgoingCall:
         if self._answer is None:
             raise self._failure or EgressError("internal-error", "no answer and no failure")
         return self._answer
-
-    @property
-    def is_answered(self) -> bool:
-        """Tell whether `answered` returns, or raises, at once."""
-        return self._has_answer.is_set()
 
     @property
     def body(self) -> bytes | None:
@@ -118,7 +111,7 @@ class OutgoingCall:
     @property
     def is_repeatable(self) -> bool:
         """Tell whether sending the request twice does no more than sending it once."""
-        return isinstance(self._body, bytes) and self.head.method in _IDEMPOTENT
+        return isinstance(self._body, bytes) and self.head.method in IDEMPOTENT
 
     @property
     def length(self) -> int | None:

@@ -24,7 +24,13 @@ from hosts.engine.webvalues import Body, EgressError, OutgoingHead
 from hosts.http.call import OutgoingCall
 from hosts.http.connections import Connection, Kept
 from hosts.http.destination import Log, Origin, Reach, origin_of
-from hosts.http.outgoing import FORBIDDEN_HEADERS, HEADERS_BYTES_MAX, TARGET_BYTES_MAX, EgressLimits
+from hosts.http.outgoing import (
+    BODY_METHODS,
+    FORBIDDEN_HEADERS,
+    HEADERS_BYTES_MAX,
+    TARGET_BYTES_MAX,
+    EgressLimits,
+)
 from hosts.http.wire import dial
 from lattice.model.network import DEFAULT_PORTS, HttpGrant
 from lattice.telemetry import call_span
@@ -257,7 +263,7 @@ def _request(call: OutgoingCall, traceparent: str) -> h11.Request:
         length = call.length
         if length is None:
             headers.append((b"transfer-encoding", b"chunked"))
-        elif length or call.head.method in ("POST", "PUT", "PATCH"):
+        elif length or call.head.method in BODY_METHODS:
             headers.append((b"content-length", str(length).encode("ascii")))
     if traceparent and b"traceparent" not in names:
         headers.append((b"traceparent", traceparent.encode("ascii")))

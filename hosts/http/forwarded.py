@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hosts.callcontext import DEADLINE_MS_MAX, CallContext
-from hosts.http.base import Exchange, Headers, HttpError
+from hosts.http.base import Exchange, Headers, HttpError, trace_of
 from hosts.http.lane import Lane, LostError
 from hosts.http.lanes import Lanes
 from hosts.http.remote import RemoteExchange, ReplyTo
@@ -157,18 +157,13 @@ class ForwardedRequests:
             return
         head = exchange.head
         attributes = {"http.request.method": head.method, "url.path": head.path}
-        parent = context.trace or _trace(head.headers)
+        parent = context.trace or trace_of(head.headers)
         with call_span(
             f"http {head.method}", parent=parent, is_server=True, attributes=attributes
         ) as span:
             context.trace = span.traceparent
             exchange.head = replace(head, headers=_traced(head.headers, span.traceparent))
             await site.answer(exchange, context)
-
-
-def _trace(headers: Headers) -> str:
-    found = next((value for name, value in headers if name == b"traceparent"), b"")
-    return found.decode("latin-1")
 
 
 def _traced(headers: Headers, traceparent: str) -> Headers:

@@ -19,7 +19,7 @@ from functools import partial
 import anyio
 
 from hosts.callcontext import CallContext
-from hosts.http.base import Exchange, Handler, HttpError
+from hosts.http.base import IDEMPOTENT, Exchange, Handler, HttpError, trace_of
 from hosts.http.flow import CHUNK_BYTES
 from hosts.http.lane import Lane, LostError
 from hosts.http.lanes import Lanes
@@ -49,9 +49,6 @@ LOST_MAX = 2
 """How often one request may be lost on its way before its client is told: a replica that its
 requests kill must not take the others along one after the other."""
 
-IDEMPOTENT = frozenset(("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"))
-"""Methods whose requests may be sent twice (RFC 9110, 9.2.2)."""
-
 
 @dataclass(slots=True, kw_only=True)
 class Forwarded:
@@ -78,10 +75,9 @@ class Forwarder:
         """
 
         async def handle(exchange: Exchange) -> None:
-            headers = exchange.head.headers
-            trace = next((value for name, value in headers if name == b"traceparent"), b"")
             context = CallContext(
-                deadline_at_s=self._clock.monotonic_s() + DEADLINE_S, trace=trace.decode("latin-1")
+                deadline_at_s=self._clock.monotonic_s() + DEADLINE_S,
+                trace=trace_of(exchange.head.headers),
             )
             await self.send(deployment, exchange, context)
 

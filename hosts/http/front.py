@@ -33,7 +33,7 @@ longest in all that `lattice up` waits for a host is 5.5 s."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
-    """Where a host takes requests: sockets that listen, and are the host's from now on."""
+    """Where a host takes requests: bound sockets, which are the host's from now on."""
 
     plain: Sequence[socket.socket] = ()
     encrypted: Sequence[socket.socket] = ()

@@ -22,7 +22,7 @@ from hosts.engine.base import Instance
 from hosts.engine.errorcodes import failure_in
 from hosts.engine.exchanges import Serving, head_of, lines_of, serving
 from hosts.engine.frames import decode_frame, encode_frame
-from hosts.http.base import Exchange, Headers, HttpError, RequestHead
+from hosts.http.base import Exchange, Headers, HttpError, RequestHead, trace_of
 from lattice.errors import GuestTrapError, InvalidError, LatticeError
 
 INLINE_BYTES_MAX = 64 * 1024
@@ -186,9 +186,7 @@ class _Road(Serving):
     @property
     def traceparent(self) -> str:
         """Return the trace that the request belongs to."""
-        headers = self._exchange.head.headers
-        found = next((value for name, value in headers if name == b"traceparent"), b"")
-        return found.decode("latin-1")
+        return trace_of(self._exchange.head.headers)
 
     @property
     def has_begun(self) -> bool:

@@ -13,8 +13,9 @@ import anyio
 
 from hosts.engine.bodyqueue import append
 from hosts.engine.webvalues import Answer, Body, EgressError, OutgoingHead
+from hosts.http.answers import has_no_body
 from hosts.http.base import Headers, HttpError, RequestHead
-from hosts.http.outgoing import FORBIDDEN_HEADERS
+from hosts.http.outgoing import BODY_METHODS, FORBIDDEN_HEADERS
 from lattice.errors import InvalidError
 
 WAITING_BYTES = 256 * 1024
@@ -23,9 +24,6 @@ WAITING_BYTES = 256 * 1024
 KEPT_BYTES_MAX = 64 * 1024
 """Bytes of a request that are kept after they were read, in case it has to go another way; the bus
 waits for as many before it finds out that nobody is there."""
-
-_BODY_METHODS = ("POST", "PUT", "PATCH")
-_BODILESS = (204, 304)
 
 
 class InnerCall:
@@ -261,7 +259,7 @@ class InnerExchange:
         self._call.take_head(status, headers)
 
     def _has_no_body(self, status: int) -> bool:
-        return self.head.method == "HEAD" or status in _BODILESS
+        return self.head.method == "HEAD" or has_no_body(status)
 
 
 def _fields(head: OutgoingHead, body: Body, traceparent: str) -> Headers:
@@ -271,7 +269,7 @@ def _fields(head: OutgoingHead, body: Body, traceparent: str) -> Headers:
     if (
         isinstance(body, bytes)
         and b"content-length" not in names
-        and (body or head.method in _BODY_METHODS)
+        and (body or head.method in BODY_METHODS)
     ):
         fields.append((b"content-length", b"%d" % len(body)))
     if traceparent and b"traceparent" not in names:

@@ -23,7 +23,7 @@ from hosts.http.forwarded import Site
 from hosts.http.innercall import InnerCall, InnerExchange
 from lattice.clock import Clock
 from lattice.errors import InvalidError, LatticeError, NoRouteError, UnavailableError
-from lattice.routing.targets import InternalName
+from lattice.routing.targets import InternalName, parse_segments
 from lattice.telemetry import call_span
 from lattice.wire.messages import Leg
 
@@ -88,7 +88,16 @@ class Gateway:
         return f"{self.scheme}://{self.authority}"
 
     def head(self, head: OutgoingHead) -> OutgoingHead:
-        """Return the head of a request as it goes to the gateway."""
+        """Return the head of a request as it goes to the gateway.
+
+        Raises:
+            EgressError: what reads its path could be led out of that of the gateway.
+        """
+        if self.path and head.target != "*":
+            try:
+                parse_segments(head.target)
+            except InvalidError as error:
+                raise EgressError("HTTP-request-URI-invalid", error.message) from None
         kept = [each for each in head.headers if each[0].lower() != FORWARDED_HOST]
         return replace(
             head,

@@ -199,11 +199,15 @@ class Lane:
             self._unread += 1
             self._arrived.append(frame)
             return "take" if self._unread <= UNREAD_MAX else "broken"
-        last = self._arrived[-1] if self._arrived else None
-        if last is not None and last.kind == "data":
-            if len(last.data) + len(frame.data) <= JOINED_BYTES_MAX:
-                self._arrived[-1] = replace(last, data=last.data + frame.data)
-                return "take"
+        last = self._arrived.pop() if self._arrived else None
+        if (
+            last is not None
+            and last.kind == "data"
+            and (len(last.data) + len(frame.data) <= JOINED_BYTES_MAX)
+        ):
+            frame = replace(last, data=last.data + frame.data)
+        elif last is not None:
+            self._arrived.append(last)
         self._arrived.append(frame)
         return "take"
 

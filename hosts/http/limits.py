@@ -1,6 +1,6 @@
 """The limits of the HTTP server: one value with a field for each, and the reason for its default.
 
-Nothing here enforces a limit: `head`, `chunked`, `body`, `connection` and `server` do.
+Nothing here enforces a limit: `head`, `chunked`, `body`, `stream`, `protocol` and `server` do.
 """
 
 from __future__ import annotations

@@ -21,6 +21,9 @@ FORBIDDEN_HEADERS = frozenset(
 )  # fmt: skip
 """Headers that belong to the connection and not to the guest (RFC 9110, section 7.6.1)."""
 
+BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
+"""Methods whose requests say how long their body is also when they have none (RFC 9110, 8.6)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressLimits:

@@ -90,7 +90,11 @@ class Connection(ClientStream):
         if head is not None:
             # What the request itself may wait for takes the place of what the task waits for.
             arrival, self._arrival = self._arrival, None
+            self._is_holding = True
             self._begun = eager.begin(self._serve(head))
+            self._is_holding = False
+            if self._held:
+                self._service.outbox.put(self)
             if self._begun is False and not self.buffer and not self._service.is_draining:
                 # All is done: the task waits on, for the next request.
                 self._arrival = arrival

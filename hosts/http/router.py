@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from hosts.callcontext import CallContext
 from hosts.callees import ReadyReplicas
-from hosts.http.base import Exchange, Handler, Via, via
+from hosts.http.base import Exchange, Handler, Via, trace_of, via
 from hosts.http.failures import plain
 from hosts.http.table import RouteTable
 from lattice.clock import Clock
@@ -95,13 +95,9 @@ class Router:
         return found
 
     def _context(self, exchange: Exchange, limit_s: float) -> CallContext:
-        trace = b""
-        for name, value in exchange.head.headers:
-            if name == b"traceparent":
-                trace = value
-                break
         return CallContext(
-            deadline_at_s=self._clock.monotonic_s() + limit_s, trace=trace.decode("latin-1")
+            deadline_at_s=self._clock.monotonic_s() + limit_s,
+            trace=trace_of(exchange.head.headers),
         )
 
     def _refuse(self, exchange: Exchange) -> None:

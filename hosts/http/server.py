@@ -20,15 +20,13 @@ from hosts.http.limits import DEFAULT_LIMITS, Limits
 from hosts.http.protocol import Connection
 from hosts.http.service import Service
 from hosts.http.tls import Certificate
+from hosts.sharing import BACKLOG
 from lattice.clock import Clock, SystemClock
 from lattice.telemetry import is_tracing
 
 CHECK_PERIOD_S = 1.0
 """How often deadlines are looked at, or four times within the shortest: none is met to the
 millisecond, and ten thousand connections cost a millisecond each time."""
-
-BACKLOG = 1024
-"""Connections that the system keeps for us while the loop is busy."""
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +75,7 @@ class HttpServer:
         certificate: Certificate | None = None,
         task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve on listening sockets, which are its own from now on, until `drain` has finished.
+        """Serve on bound sockets, which are its own from now on, until `drain` has finished.
 
         `encrypted` ones need a certificate, whose files are watched from now on. Cancelled, it
         closes all connections at once and cancels their handlers.

@@ -10,6 +10,7 @@ from hosts.http.accesslog import Served
 from hosts.http.answers import DateLine
 from hosts.http.base import Handler
 from hosts.http.limits import Limits
+from hosts.http.outbox import Outbox
 from lattice.clock import Clock
 
 if TYPE_CHECKING:
@@ -32,3 +33,7 @@ class Service:
     connections: set[Connection] = field(default_factory=set["Connection"])
     in_flight: int = 0
     date: DateLine = field(default_factory=DateLine)
+    outbox: Outbox = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.outbox = Outbox(self.clock.monotonic_s)

@@ -16,6 +16,9 @@ from hosts.http.head import RefusalError
 from hosts.http.limits import Limits
 from lattice.clock import Clock
 
+HELD_BYTES_MAX = 16 * 1024
+"""Bytes that are kept until others are sent too: what is larger pays for its own system call."""
+
 log = logging.getLogger(__name__)
 
 
@@ -40,6 +43,8 @@ class ClientStream(asyncio.Protocol):
         self._is_paused = False
         self._is_full = False
         self._has_ended = False  # the client sends nothing more
+        self._is_holding = False  # what is sent is kept until `flush`
+        self._held = b""
         self.is_gone = False
 
     # What the event loop calls.
@@ -113,8 +118,19 @@ class ClientStream(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """See `Line.send`."""
+        if self._is_holding and len(self._held) + len(data) <= HELD_BYTES_MAX:
+            self._held += data
+            return
+        if self._held:
+            self.flush()
         if self._transport is not None and not self.is_gone:
             self._transport.write(data)
+
+    def flush(self) -> None:
+        """See `hosts.http.outbox.Sender.flush`."""
+        held, self._held = self._held, b""
+        if held and self._transport is not None and not self.is_gone:
+            self._transport.write(held)
 
     async def room(self) -> None:
         """See `Line.room`."""
@@ -193,5 +209,8 @@ class ClientStream(asyncio.Protocol):
 
     @property
     def _open_transport(self) -> asyncio.Transport:
+        """Return the transport, which has all that was sent so far."""
         assert self._transport is not None, "a connection is used after it was made"
+        if self._held:
+            self.flush()
         return self._transport

@@ -9,6 +9,7 @@ from typing import Final
 from cyclopts import App, Group, Parameter
 
 from lattice import __version__
+from lattice.cli.helping import Paragraphs
 
 GROUPS: Final = ("Run", "Develop", "Deploy", "Look", "Use", "Set up")
 """Groups of verbs in the order of the help."""
@@ -182,6 +183,7 @@ def build(words: Sequence[str] | None = ()) -> App:
         version=__version__,
         default_parameter=Parameter(negative=()),
         help_format="plaintext",
+        help_formatter=Paragraphs(),
     )
     groups = {name: Group(name, sort_key=position) for position, name in enumerate(GROUPS)}
     outer: dict[str, App] = {}

@@ -14,9 +14,9 @@ from cyclopts import Parameter
 from hosts.sharing import (
     PortReservation,
     listening_on,
-    listening_socket,
     own_socket,
     require_free,
+    shared_socket,
 )
 from lattice.bus.lock import FileLock, read_note
 from lattice.cli.process import cache_directory
@@ -31,9 +31,6 @@ LOOPBACK = "127.0.0.1"
 
 PORT = 8000
 """Where `lattice up` takes requests, if nobody else does."""
-
-BACKLOG = 1024
-"""Connections that the system keeps while a host is busy."""
 
 Address = tuple[str, int]
 
@@ -120,7 +117,7 @@ class Listening:
             Gateway.parse(self.http_gateway)
 
     def open(self) -> HttpOptions:
-        """Return the sockets, which listen; none when no requests are taken.
+        """Return the sockets; none when no requests are taken. Of a port alone it listens already.
 
         Raises:
             InvalidError: an address is none of this machine, or the certificate cannot be used.
@@ -136,7 +133,7 @@ class Listening:
         with ExitStack() as stack:
             plain = [stack.enter_context(self._listen(word)) for word in self.http or ()]
             encrypted = [stack.enter_context(self._listen(word)) for word in self.https or ()]
-            stack.pop_all()  # all of them listen: they are the host's now
+            stack.pop_all()  # none is missing: they are the host's now
         return HttpOptions(
             plain=plain,
             encrypted=encrypted,
@@ -181,8 +178,9 @@ class Listening:
     def _listen(self, word: str) -> socket.socket:
         address = parse_address(word)
         if self.shares_http:
-            return listening_socket(address, backlog=BACKLOG)
-        return listening_on(own_socket(*address), backlog=BACKLOG)
+            # Listening would take connections from those who can answer, while this host joins.
+            return shared_socket(address)
+        return listening_on(own_socket(*address))
 
 
 NOWHERE = Listening()

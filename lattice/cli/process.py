@@ -87,6 +87,11 @@ async def until_parent_ends() -> None:
             return
 
 
+def log_failed_requests_only() -> None:
+    """Leave requests over HTTP that went well out of the log."""
+    logging.getLogger("hosts.http.accesslog").setLevel(logging.WARNING)
+
+
 def log_to_stderr(name: str = "") -> None:
     """Send the log of this process to stderr, one line each, with its name if others write too."""
     level = os.environ.get(LOG_VARIABLE, "info").upper()

@@ -37,7 +37,8 @@ VARIABLES = """\
 | `LATTICE_CONFIG_HOME` | where contexts are kept, in place of `~/.config/lattice` |
 | `LATTICE_LOG` | the least level that processes log: `debug`, `info`, `warning`, `error` |
 | `LATTICE_DEBUG` | `1` shows where in the program an error came from |
-| `OTEL_TRACES_EXPORTER` | where `lattice serve` sends spans: `console`, or what is installed |
+| `OTEL_TRACES_EXPORTER` | where `lattice serve` and `lattice host` send spans: `console`, or what \
+is installed; the hosts of `lattice up` heed it, too |
 | `NOTIFY_SOCKET` | set by systemd: where `lattice host` says that it has joined, and \
 `lattice serve` that it answers (`Type=notify`) |
 """

@@ -104,13 +104,13 @@ def _listening(scheme: str, wanted: int | None, usual: int) -> socket.socket:
         ConflictError: somebody has the wanted port.
     """
     from hosts.sharing import listening_on, own_socket
-    from lattice.cli.listening import BACKLOG, LOOPBACK
+    from lattice.cli.listening import LOOPBACK
 
     if wanted is not None:
-        return listening_on(own_socket(LOOPBACK, wanted), backlog=BACKLOG)
+        return listening_on(own_socket(LOOPBACK, wanted))
     for port in (usual, 0):
         try:
-            return listening_on(own_socket(LOOPBACK, port), backlog=BACKLOG)
+            return listening_on(own_socket(LOOPBACK, port))
         except ConflictError:
             if not port:
                 raise

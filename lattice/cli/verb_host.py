@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import logging
 import os
 import platform
 import re
@@ -42,11 +41,13 @@ from lattice.cli.output import print_json_line
 from lattice.cli.process import (
     allow_many_files,
     cache_directory,
+    log_failed_requests_only,
     log_to_stderr,
     run_until_stopped,
     state_directory,
     tell_ready,
 )
+from lattice.cli.tracing import exporting
 from lattice.cli.workers import Machine, joined_line, make_identities, run_workers
 from lattice.config import Settings
 from lattice.errors import ConflictError, DeniedError
@@ -102,7 +103,7 @@ async def host_(
     allow_many_files()
     listening.check()
     if not listening.access_log:
-        logging.getLogger("hosts.http.accesslog").setLevel(logging.WARNING)
+        log_failed_requests_only()
     settings = settings_of(options)
     name = name or platform.node() or "host"
     machine = Machine(
@@ -143,7 +144,7 @@ async def _run_alone(
         guard=duty.guard(),
         after=duty.after,
     )
-    with _lock(machine.directory), _engine() as engine:
+    with _lock(machine.directory), exporting(machine.name), _engine() as engine:
         host_options = replace(host_options, http=listening.open())
         work = partial(_run, settings, host_options, engine, as_json=machine.options.is_json)
         await run_until_stopped(work, ends_with_parent=duty.ends_with_parent)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import gc
-import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -24,6 +23,7 @@ from lattice.cli.output import print_error
 from lattice.cli.process import (
     allow_many_files,
     cache_directory,
+    log_failed_requests_only,
     log_to_stderr,
     tell_ready,
     until_parent_ends,
@@ -46,14 +46,12 @@ if TYPE_CHECKING:
 STDERR = 2
 """The descriptor of the log."""
 
-DRAIN_S = 10.0
+DRAIN_S = 9.0
 """Seconds that requests at work get to finish at the end: less than those who end processes by
 force give (Docker 10 s, a supervisor of workers 12 s, systemd 90 s)."""
 
 TICK_S = 1.0
 """Pace at which a worker tells its supervisor that its event loop turns."""
-
-ACCESS_LOG = "hosts.http.accesslog"
 
 
 async def serve_(
@@ -98,7 +96,7 @@ async def serve_(
         faulthandler.enable(STDERR)  # the log shows where Python was when native code aborted
     allow_many_files()
     if not entrance.access_log:
-        logging.getLogger(ACCESS_LOG).setLevel(logging.WARNING)
+        log_failed_requests_only()
     files = [file, *more]
     if workers == 1:
         return await _serve_alone(files, entrance, sight, duty, place)
@@ -153,14 +151,13 @@ def _assembly(files: Sequence[Path], place: Place) -> Assembly:
 @contextmanager
 def _listening(entrance: Entrance, duty: Duty) -> Iterator[Callable[[], socket.socket]]:
     """Yield what returns the socket when it listens; no other process gets the port meanwhile."""
-    from hosts.http.server import BACKLOG
     from hosts.sharing import listening_on, listening_socket, own_socket
 
     if duty.is_worker:
-        yield lambda: listening_socket((entrance.address, entrance.port), backlog=BACKLOG)
+        yield lambda: listening_socket((entrance.address, entrance.port))
         return
     with own_socket(entrance.address, entrance.port) as bound:
-        yield lambda: listening_on(bound, backlog=BACKLOG)
+        yield lambda: listening_on(bound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

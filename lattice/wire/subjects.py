@@ -140,6 +140,11 @@ class Names:
         """All of `call_at` on a host, and nothing else of what is below `calls_at`."""
         return f"{self.prefix}.at.{token(host)}.*.*.*.*"
 
+    def misaimed_at(self, host: str) -> tuple[str, ...]:
+        """What is meant for this host and cannot be anything: whoever asks is told so."""
+        at = f"{self.prefix}.at.{token(host)}"
+        return (f"{at}.*", f"{at}.*.*", f"{at}.*.*.*.*.>")
+
     def parse_call(self, subject: str) -> CallTarget:
         """Return what a subject of `call` or `call_at` names.
 

@@ -102,6 +102,16 @@ async def test_a_gateway_is_the_last_way(near: Party) -> None:
     assert [leg[2] for leg in guest.legs] == ["gateway"] * 6
 
 
+@pytest.mark.parametrize("target", ["/../out", "/a/%2e%2E/../out", "/a/..?b", "/a\\..\\out"])
+async def test_a_guest_is_not_led_out_of_the_path_of_a_gateway(near: Party, target: str) -> None:
+    async with serving(hello) as running:
+        gateway = Gateway.parse(f"http://127.0.0.1:{running.port}/in")
+        near.relay.internal.options = InternalOptions(gateway=gateway)
+        async with guest_on(near, "http://*.lattice.internal") as guest:
+            with fails("HTTP-request-URI-invalid"):
+                await guest.fetch(target=target)
+
+
 @pytest.mark.parametrize("url", ["ftp://a", "http://", "a", "http://a/?b", "http://u@a"])
 def test_what_is_no_gateway_is_refused(url: str) -> None:
     with pytest.raises(InvalidError, match="gateway"):

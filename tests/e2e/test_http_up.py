@@ -94,6 +94,19 @@ async def test_people_are_told_where_requests_go(tmp_path: Path) -> None:
         assert "docs.example.com/search of other matches what a route of web matches" in refused.err
 
 
+async def test_hosts_send_spans_where_the_variables_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    with lattice_up(tmp_path, "--hosts", "1", "--http", "0") as lattice:
+        async with client_of(lattice) as client:
+            await web(client)
+        await until_answered(port_of(lattice))
+    log = (Path(lattice.facts["directory"]) / "logs" / "host-1.log").read_text()
+    assert '"service.name": "host-1"' in log
+    assert '"lattice.deployment": "web"' in log
+
+
 def _manifest(directory: Path) -> Path:
     (directory / "other.wasm").write_bytes(web_guests.paths())
     path = directory / "other.yaml"

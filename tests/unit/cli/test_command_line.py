@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from lattice.bus.identity import create_user_seed, load_or_create_seed, public_key
 from lattice.cli import exits, main
 from lattice.cli.app import VERBS
+from lattice.cli.helping import joined
 from lattice.cli.options import Options, label_pairs
 from lattice.cli.output import printable, size_text, text_of
 from lattice.cli.reference import markdown
@@ -46,6 +48,21 @@ def test_every_verb_takes_the_options_of_connection_and_output(verb, capsys):
     shown = capsys.readouterr().out
     for option in ("--lattice", "--nats", "--creds", "--nkey", "--tls-ca", "--context", "--output"):
         assert option in shown
+
+
+@pytest.mark.parametrize("verb", LISTED, ids=lambda verb: verb.words)
+def test_paragraphs_of_help_are_as_wide_as_the_terminal(verb, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    main([*verb.words.split(), "--help"])
+    told = capsys.readouterr().out.partition("\n")[2].partition("╭")[0]
+    for line, following in pairwise(told.rstrip().splitlines()):
+        if line and following:
+            assert len(line.rstrip()) + 1 + len(following.split()[0]) > 60
+
+
+def test_lists_and_indented_lines_of_help_stay_as_they_are():
+    text = "one\ntwo\n\n- a\n- b\n\n    code\n    more\nthree"
+    assert joined(text) == "one two\n\n- a\n- b\n\n    code\n    more three"
 
 
 def test_list_of_verbs_shows_all_but_the_internal_ones(capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -12,7 +13,9 @@ import pytest
 from hosts.artifacts import Artifacts
 from hosts.callcontext import CallContext
 from hosts.callees import ReadyReplicas
+from hosts.engine.exchanges import Serving, serving, traceparent
 from hosts.engine.fake import FakeComponent, FakeEngine, FakeGuest
+from hosts.engine.webvalues import Headers
 from hosts.invoker import Invoker
 from hosts.prepared import Prepared
 from hosts.replica import Replica
@@ -34,10 +37,12 @@ class Guests:
 
     def __init__(self) -> None:
         self.is_welcomed = anyio.Event()
+        self.traces: list[str] = []
 
     async def greet(self, _guest: FakeGuest, name: str) -> str:
         if name == "waits":
             await self.is_welcomed.wait()
+        self.traces.append(traceparent())
         return f"Hello, {name}!"
 
     async def welcome(self, guest: FakeGuest, name: str) -> str:
@@ -86,6 +91,35 @@ async def running(prepared: Prepared) -> AsyncIterator[Replica]:
         await group.start(replica.run)
         yield replica
         group.cancel_scope.cancel()
+
+
+class Answering(Serving):
+    """The request that a caller answers."""
+
+    traceparent = "of the caller's request"
+
+    def fetch_body(self) -> None:
+        raise NotImplementedError
+
+    def begin(self, status: int, headers: Headers) -> None:
+        raise NotImplementedError
+
+    def inform(self, status: int, headers: Headers) -> None:
+        raise NotImplementedError
+
+
+async def test_a_callee_sees_nothing_of_the_request_that_its_caller_answers(tmp_path: Path) -> None:
+    guests = Guests()
+    request = Answering()
+    async with running(await guests.prepared(tmp_path)) as replica:
+        outer = serving.set(request)
+        try:
+            told = replace(context(), trace="of the call")
+            await replica.call(GREET, "greet", ["Ada"], told)
+            assert serving.get() is request
+        finally:
+            serving.reset(outer)
+    assert guests.traces == ["of the call"]
 
 
 async def test_service_calls_back_though_every_place_is_taken_by_calls_that_wait_for_it(
