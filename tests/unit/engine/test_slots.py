@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import resource
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -12,7 +13,6 @@ from hosts.engine.slots import (
     CORE_MODULES_MAX,
     TABLE_ELEMENTS_MAX,
     Slots,
-    can_pool,
     fits_pool,
 )
 from lattice.errors import InvalidError
@@ -79,10 +79,12 @@ def test_what_is_no_component_is_refused() -> None:
 
 
 def test_process_with_few_addresses_has_no_pool() -> None:
-    assert can_pool()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (64 * 1024**3, hard))
-    try:
-        assert not can_pool()
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    # In a process of its own: this one may have given its addresses to the pools of other tests.
+    script = (
+        "import resource\n"
+        "from hosts.engine.slots import can_pool\n"
+        "assert can_pool()\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, ({64 * 1024**3},) * 2)\n"
+        "assert not can_pool()\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
