@@ -19,6 +19,7 @@ from lattice.bus.memory import memory_connection
 from lattice.bus.permissions import Role
 from lattice.testing import LATTICE, connect_as, new_host, running_nats
 from lattice.wire.subjects import Names
+from tests.contract.forwarding import Net, Party
 from tests.contract.joining import empty_stores, fresh_token
 
 HOST_IN_MEMORY = "UHOST"
@@ -188,3 +189,23 @@ def objects(operator: Connection) -> Objects:
 @pytest.fixture
 def read_objects(host: Connection) -> Objects:
     return host.artifacts
+
+
+@pytest.fixture
+def net(broker: EmbeddedNats | None) -> Net:
+    """Return what joins hosts that forward requests over HTTP."""
+    return Net(broker)
+
+
+@pytest.fixture
+async def near(net: Net) -> AsyncIterator[Party]:
+    """The host that takes requests of clients, or whose guest asks."""
+    async with net.party("near") as party:
+        yield party
+
+
+@pytest.fixture
+async def far(net: Net) -> AsyncIterator[Party]:
+    """A host that answers them."""
+    async with net.party("far") as party:
+        yield party

@@ -105,3 +105,17 @@ async def party_on(bus: Bus, host: str, pace: Pace = FAST) -> AsyncIterator[Part
         await group.start(relay.run)
         yield Party(host, bus, relay, sites, group.cancel_scope)
         group.cancel_scope.cancel()
+
+
+async def hello(exchange: Exchange) -> None:
+    """Greet whoever the body names."""
+    name = exchange.body or b"nobody"
+    exchange.answer(200, ((b"x-method", exchange.head.method.encode()),), b"hello " + name)
+
+
+async def echo(exchange: Exchange) -> None:
+    """Answer with the body as it comes."""
+    await exchange.begin(200, ())
+    while part := await exchange.read(65536):
+        await exchange.write(part)
+    await exchange.finish(((b"x-end", b"yes"), *exchange.trailers))

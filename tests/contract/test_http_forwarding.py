@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import anyio
 import pytest
 
 from hosts.http.base import Exchange, HttpError
 from hosts.http.flow import CHUNK_BYTES, WINDOW_BYTES
-from lattice.bus.embedded import EmbeddedNats
 from lattice.testing import eventually
 from lattice.wire.codec import decode_as, encode
 from lattice.wire.http import HttpReply, HttpRequest
 from lattice.wire.subjects import Names
-from tests.contract.forwarding import Net, Party
+from tests.contract.forwarding import Net, Party, echo, hello
 from tests.contract.taking import take
 from tests.integration.recorded_exchange import RecordedExchange
 
@@ -22,39 +19,7 @@ LIMIT_S = 20.0
 TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 
 
-@pytest.fixture
-def net(broker: EmbeddedNats | None) -> Net:
-    return Net(broker)
-
-
-@pytest.fixture
-async def near(net: Net) -> AsyncIterator[Party]:
-    """The host that takes requests of clients."""
-    async with net.party("near") as party:
-        yield party
-
-
-@pytest.fixture
-async def far(net: Net) -> AsyncIterator[Party]:
-    """A host that answers them."""
-    async with net.party("far") as party:
-        yield party
-
-
 LENGTH = ((b"content-length", b"60000"),)
-
-
-async def hello(exchange: Exchange) -> None:
-    name = exchange.body or b"nobody"
-    exchange.answer(200, ((b"x-method", exchange.head.method.encode()),), b"hello " + name)
-
-
-async def echo(exchange: Exchange) -> None:
-    """Answer with the body as it comes."""
-    await exchange.begin(200, ())
-    while part := await exchange.read(65536):
-        await exchange.write(part)
-    await exchange.finish(((b"x-end", b"yes"), *exchange.trailers))
 
 
 # --- what arrives ---------------------------------------------------------------------------------

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import anyio
 import pytest
 
 from hosts.callcontext import CallContext
 from hosts.http.base import Exchange, HttpError
-from lattice.bus.embedded import EmbeddedNats
 from lattice.clock import SystemClock
 from lattice.errors import (
     ConflictError,
@@ -20,42 +17,10 @@ from lattice.errors import (
     OutcomeUnknownError,
 )
 from lattice.wire.messages import HOPS_MAX
-from tests.contract.forwarding import Net, Party
+from tests.contract.forwarding import Party, hello
 from tests.integration.recorded_exchange import RecordedExchange
 
 LIMIT_S = 20.0
-
-
-@pytest.fixture
-def net(broker: EmbeddedNats | None) -> Net:
-    return Net(broker)
-
-
-@pytest.fixture
-async def near(net: Net) -> AsyncIterator[Party]:
-    """The host that takes requests of clients."""
-    async with net.party("near") as party:
-        yield party
-
-
-@pytest.fixture
-async def far(net: Net) -> AsyncIterator[Party]:
-    """A host that answers them."""
-    async with net.party("far") as party:
-        yield party
-
-
-async def hello(exchange: Exchange) -> None:
-    name = exchange.body or b"nobody"
-    exchange.answer(200, ((b"x-method", exchange.head.method.encode()),), b"hello " + name)
-
-
-async def echo(exchange: Exchange) -> None:
-    """Answer with the body as it comes."""
-    await exchange.begin(200, ())
-    while part := await exchange.read(65536):
-        await exchange.write(part)
-    await exchange.finish(((b"x-end", b"yes"), *exchange.trailers))
 
 
 async def test_without_a_replica_there_is_no_route(near: Party) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import anyio
 import pytest
 from opentelemetry import trace
@@ -15,30 +13,11 @@ from hosts.engine.webvalues import EgressError, OutgoingHead
 from hosts.http.base import Exchange
 from hosts.http.internal import Gateway, InternalOptions
 from lattice import telemetry
-from lattice.bus.embedded import EmbeddedNats
 from lattice.errors import InvalidError
 from lattice.wire.messages import HOPS_MAX
 from tests.contract.asking_guest import SITE, Parts, fails, guest_on, whole
-from tests.contract.forwarding import Net, Party
+from tests.contract.forwarding import Party
 from tests.integration.http_serving import serving
-
-
-@pytest.fixture
-def net(broker: EmbeddedNats | None) -> Net:
-    return Net(broker)
-
-
-@pytest.fixture
-async def near(net: Net) -> AsyncIterator[Party]:
-    """The host of the guest that asks."""
-    async with net.party("near") as party:
-        yield party
-
-
-@pytest.fixture
-async def far(net: Net) -> AsyncIterator[Party]:
-    async with net.party("far") as party:
-        yield party
 
 
 async def hello(exchange: Exchange) -> None:

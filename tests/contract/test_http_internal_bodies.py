@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import anyio
 import pytest
 
 from hosts.engine.webvalues import Timeouts
 from hosts.http.base import Exchange
 from hosts.http.innercall import WAITING_BYTES
-from lattice.bus.embedded import EmbeddedNats
 from lattice.errors import GuestTrapError, OverloadedError
 from tests.contract.asking_guest import LIMIT_S, Parts, fails, guest_on, whole
 from tests.contract.forwarding import Net, Party, party_on
-
-
-@pytest.fixture
-def net(broker: EmbeddedNats | None) -> Net:
-    return Net(broker)
-
-
-@pytest.fixture
-async def near(net: Net) -> AsyncIterator[Party]:
-    """The host of the guest that asks."""
-    async with net.party("near") as party:
-        yield party
-
-
-@pytest.fixture
-async def far(net: Net) -> AsyncIterator[Party]:
-    async with net.party("far") as party:
-        yield party
 
 
 async def hello(exchange: Exchange) -> None:
