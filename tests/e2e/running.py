@@ -148,8 +148,12 @@ def send(pid: int, number: signal.Signals) -> None:
 
 
 def is_alive(pid: int) -> bool:
+    """Tell whether a process runs, or a thread of one whose first thread has ended: it has all that
+    the process had, also what listens."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
-    return status.rpartition(")")[2].split()[0] != "Z"
+    fields = status.rpartition(")")[2].split()
+    state, threads = fields[0], int(fields[17])
+    return state != "Z" or threads > 1
