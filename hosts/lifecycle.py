@@ -215,7 +215,7 @@ class Lifecycle:
             case "stopping":
                 self.slots[slot.replica] = replace(slot, is_wanted=False)
                 return []
-            case "starting" | "running":
+            case "starting" | "unready" | "running" | "completed":
                 self.slots[slot.replica] = replace(
                     slot, state="stopping", is_wanted=False, since_s=now_s
                 )

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lattice.model.ids import DeploymentName, HostId
-from lattice.model.labels import Selector
+from lattice.model.scheduling import Daemon, Job, Placement, Scale, Update
 from lattice.wire.messages import TargetItem
 from scheduler.placement.filters import CAPACITY_KINDS
 from scheduler.placement.model import Demand, Key, Plan
@@ -25,10 +25,15 @@ class Wanted:
     name: DeploymentName
     generation: int
     replicas: int
-    require_labels: tuple[Selector, ...] = ()
+    placement: Placement = field(default_factory=Placement)
     interfaces: tuple[str, ...] = ()
-    cpu_milli: int = 0
-    memory_bytes: int = 0
+    daemon: Daemon | None = None
+    is_singleton: bool = False
+    scale: Scale | None = None
+    job: Job | None = None
+    update: Update = field(default_factory=Update)
+    is_paused: bool = False
+    lost_after_s: float | None = None
 
     @property
     def key(self) -> Key:
@@ -90,8 +95,7 @@ def demands(
                     deployment=name,
                     generation=generation,
                     count=count,
-                    cpu_milli=entry.cpu_milli,
-                    memory_bytes=entry.memory_bytes,
+                    placement=Placement(cpu_milli=entry.cpu_milli, memory_bytes=entry.memory_bytes),
                     is_kept_only=True,
                 )
             )
@@ -134,9 +138,7 @@ def _new(wanted: Wanted, avoid: Mapping[HostId, str]) -> Demand:
         deployment=wanted.name,
         generation=wanted.generation,
         count=wanted.replicas,
-        require_labels=wanted.require_labels,
+        placement=wanted.placement,
         interfaces=wanted.interfaces,
-        cpu_milli=wanted.cpu_milli,
-        memory_bytes=wanted.memory_bytes,
         avoid=avoid,
     )

@@ -362,8 +362,8 @@ class Reconciler:
                     count=count,
                     # The revision that is replaced is new at each write, so ids never repeat.
                     assignment=before.assignment if before else max(document.revision, self.epoch),
-                    cpu_milli=demand.cpu_milli,
-                    memory_bytes=demand.memory_bytes,
+                    cpu_milli=demand.placement.cpu_milli,
+                    memory_bytes=demand.placement.memory_bytes,
                 )
             )
         return tuple(items)

@@ -206,10 +206,15 @@ def wanted_of(record: DeploymentRecord) -> Wanted:
         name=DeploymentName(record.name),
         generation=record.generation,
         replicas=deployment.replicas,
-        require_labels=deployment.placement.require_labels,
-        interfaces=tuple(record.interfaces),
-        cpu_milli=deployment.placement.cpu_milli,
-        memory_bytes=deployment.placement.memory_bytes,
+        placement=deployment.placement,
+        interfaces=tuple(sorted({*record.interfaces, *deployment.placement.require_interfaces})),
+        daemon=deployment.daemon,
+        is_singleton=deployment.is_singleton,
+        scale=deployment.scale,
+        job=deployment.job,
+        update=deployment.update,
+        is_paused=record.is_paused,
+        lost_after_s=deployment.lost_after_s,
     )
 
 

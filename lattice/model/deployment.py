@@ -11,9 +11,10 @@ from typing import Literal
 
 from lattice.model.http import HttpAddress
 from lattice.model.ids import DeploymentName
-from lattice.model.labels import Labels, Selector
+from lattice.model.labels import Labels
 from lattice.model.mounts import Mount
 from lattice.model.network import NOTHING, Network
+from lattice.model.scheduling import Daemon, Job, Placement, Probe, Scale, Update
 
 Route = Literal["auto", "local", "remote"]
 """How a call through a link may travel; `auto` is local when the callee shares the host."""
@@ -149,20 +150,20 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
-    """Where replicas may run, and what each takes from its host."""
-
-    require_labels: tuple[Selector, ...] = ()
-    cpu_milli: int = 0  # thousandths of a core
-    memory_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """One named unit of desired state: a workload and how many replicas of it should run."""
+    """One named unit of desired state: a workload and how many replicas of it should run.
+
+    At most one of `daemon`, `is_singleton`, `scale` and `job` is given; then `replicas` says
+    nothing. A strict singleton never takes calls on two hosts at once, and so on none for a while
+    after its host was lost.
+    """
 
     name: DeploymentName
     replicas: int = 1
+    daemon: Daemon | None = None
+    is_singleton: bool = False
+    scale: Scale | None = None
+    job: Job | None = None
     labels: Labels = field(default_factory=dict)
     components: tuple[Component, ...] = ()
     services: tuple[Service, ...] = ()
@@ -174,7 +175,11 @@ class Deployment:
     # http_route: requests to and from deployments on the same host; auto is in memory
     links: tuple[Link, ...] = ()
     bindings: tuple[Binding, ...] = ()
+    ready: Probe | None = None  # a replica takes calls while it answers
+    live: Probe | None = None  # a replica that does not answer is started again
     placement: Placement = field(default_factory=Placement)
+    update: Update = field(default_factory=Update)
+    lost_after_s: float | None = None  # silence of a host until replicas move; None: the lattice's
 
     @property
     def parts(self) -> tuple[Component | Service, ...]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from lattice.model.ids import DeploymentName, HostId, ReplicaId
 from lattice.model.labels import Labels
 
-ReplicaState = Literal["starting", "running", "failed", "crash-loop", "stopping"]
+ReplicaState = Literal[
+    "starting", "unready", "running", "completed", "failed", "crash-loop", "stopping"
+]
+"""`unready`: it runs, and its probe says that it cannot take calls. `completed`: a job's replica
+that ended well. `running` ones take calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +23,30 @@ class Capacity:
     cpu_milli: int
     memory_bytes: int
     slots: int = 1000  # replicas; bounds the size of a target document and of a heartbeat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """Something of a host that is granted by itself, such as a GPU."""
+
+    id: str  # unique on its host, the same after a restart
+    kind: str = "gpu"  # its class
+    vendor: str = ""
+    model: str = ""
+    memory_bytes: int = 0
+    attributes: Mapping[str, str | int | bool] = field(default_factory=dict[str, str | int | bool])
+    features: tuple[str, ...] = ()
+    is_software: bool = False  # it computes on the CPU
+    is_healthy: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taint:
+    """What keeps replicas away from a host that do not tolerate it; `evicts` also those there."""
+
+    key: str
+    value: str = ""
+    evicts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +62,10 @@ class Inventory:
     features: tuple[str, ...]  # `feature@n` of targets that this host understands
     version: str
     curve_key: str = ""  # public curve key, for sealing secrets to this host
-    is_cordoned: bool = False
+    is_cordoned: bool = False  # takes no new replicas
+    is_draining: bool = False  # its replicas move to other hosts, at the pace of their updates
+    taints: tuple[Taint, ...] = ()
+    devices: tuple[Device, ...] = ()
     http: tuple[str, ...] = ()  # where it takes requests, such as http://127.0.0.1:8000
 
 
@@ -49,6 +81,10 @@ class ReplicaReport:
     restarts: int = 0  # failures in a row, and restarts of its services since it last started
     calls: int = 0  # begun since the replica last started, from outside of it
     fuel: int = 0  # that its calls used since then, those with `limits.fuel`
+    in_flight: int = 0  # calls that it works on now
+    waiting: int = 0  # calls that wait in it for their turn
+    errors: int = 0  # of `calls`, those that ended in a trap or an error of the platform
+    busy_ms: int = 0  # time that `calls` took in all; with `calls` the mean latency
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,6 @@ from lattice.model.deployment import (
     Instances,
     Limits,
     Link,
-    Placement,
     Restart,
     RestartPolicy,
     Service,
@@ -38,6 +37,7 @@ from lattice.model.manifest_http import HTTP
 from lattice.model.manifest_mounts import MOUNT_FIELDS
 from lattice.model.manifest_network import NETWORK
 from lattice.model.scalar import Choice, Integer, Quantity, Text
+from lattice.model.scheduling import Placement
 from lattice.model.schema import Field, ListOf, MapOf, Object
 
 VERSION, KIND = "v1", "Deployment"

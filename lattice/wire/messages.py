@@ -78,6 +78,16 @@ class HeartbeatAck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceGrant:
+    """A device, or a share of one, for the replica `ordinal` of an item."""
+
+    ordinal: int
+    device: str
+    share_milli: int = 1000
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetItem:
     """`count` replicas of one generation of a deployment."""
 
@@ -87,6 +97,9 @@ class TargetItem:
     assignment: int = 0  # makes replica ids new for every assignment
     cpu_milli: int = 0  # that each replica reserves, so that whoever reads the target can count
     memory_bytes: int = 0
+    slots: int = 1
+    priority: int = 0
+    grants: list[DeviceGrant] = field(default_factory=list[DeviceGrant])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +150,49 @@ class DeploymentRecord:
     # exposed: interface -> function -> type fingerprint; "" is the root
     submitted_by: str = ""
     since: int = 0  # revision of the control bucket at which the deployment was submitted first
+    is_paused: bool = False  # what runs stays as it is, whatever is desired
+    reverted: int = 0  # the generation that this one replaced because it did not do well; 0: none
+    reason: str = ""  # why it was reverted, or what whoever rolled back said
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentStatus:
+    """The value of `status.<name>`: what the leader must remember of a deployment beyond its term.
+
+    It is written under the fence of the term, and only when it changed.
+    """
+
+    name: str
+    good_generation: int = 0  # the last one that was rolled out in full
+    generation: int = 0  # the one that the rest is about
+    completed: int = 0  # replicas of a job that succeeded
+    failed: int = 0  # replicas of a job that failed
+    counted: list[str] = field(default_factory=list[str])  # replicas in these, still in a target
+    verdict: str = ""  # "", "completed", "failed", "reverted"
+    reason: str = ""
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteGeneration:
+    """One generation of a deployment that takes calls."""
+
+    generation: int
+    weight: int  # its part of the calls, out of the sum of all weights; 0: none
+    hosts: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentRoute:
+    """The value of `route.<name>`: which generations take which part of the calls, and where.
+
+    It stands only while the calls are to be divided, or the deployment may be scaled to zero.
+    """
+
+    name: str
+    generations: list[RouteGeneration] = field(default_factory=list[RouteGeneration])
+    wakes: bool = False  # with no replica at all, `lead.wake` starts one
     v: int = VERSION
 
 

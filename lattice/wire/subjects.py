@@ -289,6 +289,16 @@ def history(deployment: str, generation: int) -> str:
     return f"history.{deployment}.{generation}"
 
 
+def status(deployment: str) -> str:
+    """Return the key of what the leader remembers of a deployment."""
+    return f"status.{deployment}"
+
+
+def route(deployment: str) -> str:
+    """Return the key of how a deployment's calls are divided."""
+    return f"route.{deployment}"
+
+
 def target(host: str) -> str:
     """Control key of what a host should run."""
     return f"target.{host}"

@@ -51,18 +51,20 @@ class Room:
 
     def take(self, demand: Demand, count: int) -> None:
         """Take the room of `count` replicas (give it back when negative)."""
-        self.cpu_milli += demand.cpu_milli * count
-        self.memory_bytes += demand.memory_bytes * count
+        self.cpu_milli += demand.placement.cpu_milli * count
+        self.memory_bytes += demand.placement.memory_bytes * count
         self.slots += count
 
     def fitting(self, demand: Demand) -> int:
         """Return how many replicas more fit by capacity alone; never negative."""
         capacity = self.candidate.capacity
         fits = capacity.slots - self.slots
-        if demand.cpu_milli:
-            fits = min(fits, (capacity.cpu_milli - self.cpu_milli) // demand.cpu_milli)
-        if demand.memory_bytes:
-            fits = min(fits, (capacity.memory_bytes - self.memory_bytes) // demand.memory_bytes)
+        if demand.placement.cpu_milli:
+            fits = min(fits, (capacity.cpu_milli - self.cpu_milli) // demand.placement.cpu_milli)
+        if demand.placement.memory_bytes:
+            fits = min(
+                fits, (capacity.memory_bytes - self.memory_bytes) // demand.placement.memory_bytes
+            )
         return max(fits, 0)
 
     def share(self, demand: Demand) -> int:
@@ -70,8 +72,8 @@ class Room:
         capacity = self.candidate.capacity
         return max(
             _share(self.slots + 1, capacity.slots),
-            _share(self.cpu_milli + demand.cpu_milli, capacity.cpu_milli),
-            _share(self.memory_bytes + demand.memory_bytes, capacity.memory_bytes),
+            _share(self.cpu_milli + demand.placement.cpu_milli, capacity.cpu_milli),
+            _share(self.memory_bytes + demand.placement.memory_bytes, capacity.memory_bytes),
         )
 
 
@@ -95,7 +97,7 @@ def standing_refusal(demand: Demand, candidate: Candidate) -> Refusal | None:
     if (failure := demand.avoid.get(candidate.id)) is not None:
         first_line = failure.partition("\n")[0]
         return Refusal("failed", f"failed there, waits before it is tried again: {first_line}")
-    for selector in demand.require_labels:
+    for selector in demand.placement.require_labels:
         if (text := selector.refusal(candidate.labels)) is not None:
             return Refusal("label", text)
     return interface_refusal(demand, candidate)
@@ -113,11 +115,11 @@ def capacity_refusal(demand: Demand, room: Room) -> Refusal | None:
     if (slots := capacity.slots - room.slots) < 1:
         return Refusal("slots", _lack("slots", str(slots), "1"), slots)
     cpu = capacity.cpu_milli - room.cpu_milli
-    if demand.cpu_milli and cpu < demand.cpu_milli:
-        return Refusal("cpu", _lack("cpu", f"{cpu}m", f"{demand.cpu_milli}m"), cpu)
+    if demand.placement.cpu_milli and cpu < demand.placement.cpu_milli:
+        return Refusal("cpu", _lack("cpu", f"{cpu}m", f"{demand.placement.cpu_milli}m"), cpu)
     memory = capacity.memory_bytes - room.memory_bytes
-    if demand.memory_bytes and memory < demand.memory_bytes:
-        needs = exact_size(demand.memory_bytes)
+    if demand.placement.memory_bytes and memory < demand.placement.memory_bytes:
+        needs = exact_size(demand.placement.memory_bytes)
         return Refusal("memory", _lack("memory", exact_size(memory), needs), memory)
     return None
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lattice.model.host import Capacity
+from lattice.model.host import Capacity, Device, Taint
 from lattice.model.ids import DeploymentName, HostId
-from lattice.model.labels import Labels, Selector
+from lattice.model.labels import Labels
+from lattice.model.scheduling import Placement
 
 Key = tuple[DeploymentName, int]
 """A deployment and one of its generations."""
@@ -31,17 +32,19 @@ NEEDS = ("replicas@1",)
 class Demand:
     """`count` replicas of one generation of a deployment, and what each needs of its host.
 
-    `avoid` names hosts on which it failed lately, with what they said. A demand that `is_kept_only`
-    keeps replicas where they are, at most `count`, and places none anew: an outgoing generation.
+    `interfaces` and `needs` must all be among those of the host. With `per_host` above 0 that many
+    are wanted on every host that can take them, and `count` says nothing. `avoid` names hosts on
+    which it failed lately, with what they said. A demand that `is_kept_only` keeps replicas where
+    they are, at most `count`, and places none anew: an outgoing generation.
     """
 
     deployment: DeploymentName
     generation: int
     count: int
-    require_labels: tuple[Selector, ...] = ()
+    placement: Placement = field(default_factory=Placement)
     interfaces: tuple[str, ...] = ()
-    cpu_milli: int = 0
-    memory_bytes: int = 0
+    needs: tuple[str, ...] = NEEDS
+    per_host: int = 0
     avoid: Mapping[HostId, str] = field(default_factory=dict[HostId, str])
     is_kept_only: bool = False
 
@@ -66,7 +69,10 @@ class Candidate:
     features: tuple[str, ...] = NEEDS
     state: CandidateState = "ready"
     is_cordoned: bool = False
+    is_draining: bool = False
     is_frozen: bool = False
+    taints: tuple[Taint, ...] = ()
+    devices: tuple[Device, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,9 @@ def test_unknown_fields_are_ignored_and_bytes_are_not_needed_in_json(name):
 
 
 def test_every_message_has_a_vector():
-    parts = {messages.Leg, messages.TargetItem}
+    parts = {
+        messages.Leg, messages.TargetItem, messages.DeviceGrant, messages.RouteGeneration
+    }  # fmt: skip
     classes = {
         cls
         for module in (messages, requests, http)

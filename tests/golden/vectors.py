@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from lattice.model.host import (
     Capacity,
+    Device,
     Inventory,
     Load,
     ReplicaReport,
     Report,
     Revision,
+    Taint,
 )
 from lattice.model.ids import DeploymentName, HostId, ReplicaId
 from lattice.wire import http as h
@@ -33,7 +35,22 @@ EXAMPLES: dict[str, object] = {
     "heartbeat-ack": m.HeartbeatAck(sequence=7, required=Revision("inc", 9), lease_ms=6000),
     "target": m.Target(
         epoch=2, host="UHOST", incarnation="inc", needs=["replicas@1"],
-        items=[m.TargetItem(deployment="d", generation=3, count=2, assignment=11)],
+        items=[
+            m.TargetItem(
+                deployment="d", generation=3, count=2, assignment=11, slots=2, priority=100,
+                grants=[
+                    m.DeviceGrant(ordinal=1, device="gpu0", share_milli=500, memory_bytes=1 << 30)
+                ],
+            )
+        ],
+    ),
+    "deployment-status": m.DeploymentStatus(
+        name="d", good_generation=2, generation=3, completed=1, failed=2,
+        counted=["d/3/UHOST/11.0"], verdict="failed", reason="no such image",
+    ),
+    "deployment-route": m.DeploymentRoute(
+        name="d", wakes=True,
+        generations=[m.RouteGeneration(generation=3, weight=10, hosts=["UHOST"])],
     ),
     "lease": m.Lease(holder="s/1", ttl_ms=4000, renewals=3),
     "term": m.Term(holder="s/1", incarnation="inc"),
@@ -41,6 +58,7 @@ EXAMPLES: dict[str, object] = {
         name="d", generation=3, manifest={"lattice": "v1", "name": "d"},
         interfaces=["wasi:logging/logging@0.1.0-draft"],
         exposed={"a:b/c@0.1.0": {"f": "0011223344556677"}}, submitted_by="me", since=12,
+        is_paused=True, reverted=4, reason="made no progress for 2m",
     ),
     "event": m.Event(
         id="b.1", kind="host-joined", source="/lattice/l/host/UHOST", entity="UHOST",
@@ -52,6 +70,7 @@ EXAMPLES: dict[str, object] = {
             ReplicaReport(
                 replica=ReplicaId("d/3/UHOST/11.0"), deployment=DeploymentName("d"),
                 generation=3, state="failed", reason="no such image", restarts=1, calls=5,
+                in_flight=1, waiting=2, errors=3, busy_ms=40,
             ),
         ),
         load=Load(cpu_milli=1, memory_bytes=2, calls_in_flight=3),
@@ -61,7 +80,14 @@ EXAMPLES: dict[str, object] = {
         interfaces=("wasi:logging/logging@0.1.0-draft",),
         capacity=Capacity(cpu_milli=2000, memory_bytes=1 << 30, slots=1000),
         features=("replicas@1",), version="0.1.0", curve_key="X", is_cordoned=False,
-        http=("http://127.0.0.1:8000",),
+        http=("http://127.0.0.1:8000",), is_draining=True,
+        taints=(Taint(key="dedicated", value="search", evicts=True),),
+        devices=(
+            Device(
+                id="gpu0", vendor="nvidia", model="a100", memory_bytes=1 << 33,
+                attributes={"compute": 80}, features=("shader-f16",),
+            ),
+        ),
     ),
     "put-deployment": r.PutDeployment(
         manifest={"lattice": "v1", "name": "d"}, expect=17, submitted_by="me"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lattice.model.host import Capacity
 from lattice.model.ids import DeploymentName, HostId
 from lattice.model.labels import Selector, parse_selector
+from lattice.model.scheduling import Placement
 from scheduler.placement.model import Candidate, Counts, Demand, Key, Plan
 from scheduler.placement.plan import plan
 
@@ -57,10 +58,12 @@ def demands(draw: st.DrawFn) -> list[Demand]:
             deployment=DeploymentName(f"app-{number}"),
             generation=draw(st.integers(1, 2)),
             count=draw(st.integers(0, 6)),
-            require_labels=tuple(draw(st.lists(st.sampled_from(SELECTORS), max_size=2))),
+            placement=Placement(
+                require_labels=tuple(draw(st.lists(st.sampled_from(SELECTORS), max_size=2))),
+                cpu_milli=draw(st.sampled_from([0, 100, 700, 1500])),
+                memory_bytes=draw(st.sampled_from([0, 32, 128])) * MIB,
+            ),
             interfaces=tuple(draw(st.sets(st.sampled_from(INTERFACES), max_size=1))),
-            cpu_milli=draw(st.sampled_from([0, 100, 700, 1500])),
-            memory_bytes=draw(st.sampled_from([0, 32, 128])) * MIB,
             avoid={HostId("host-0"): "trap"} if draw(st.booleans()) else {},
             is_kept_only=draw(st.integers(0, 4)) == 0,
         )
@@ -92,8 +95,8 @@ def used(made: Plan, wanted: list[Demand], host: HostId) -> tuple[int, int, int]
     by_key = {demand.key: demand for demand in wanted}
     counts = made.assignments[host].items()
     return (
-        sum(n * by_key[key].cpu_milli for key, n in counts),
-        sum(n * by_key[key].memory_bytes for key, n in counts),
+        sum(n * by_key[key].placement.cpu_milli for key, n in counts),
+        sum(n * by_key[key].placement.memory_bytes for key, n in counts),
         sum(n for _, n in counts),
     )
 
@@ -106,11 +109,17 @@ def refuses(demand: Demand, host: Candidate, taken: tuple[int, int, int]) -> boo
         or host.is_cordoned
         or host.is_frozen
         or host.id in demand.avoid
-        or any(not matches(selector, host) for selector in demand.require_labels)
+        or any(not matches(selector, host) for selector in demand.placement.require_labels)
         or any(wanted not in host.interfaces for wanted in demand.interfaces)
         or slots + 1 > host.capacity.slots
-        or (demand.cpu_milli > 0 and cpu + demand.cpu_milli > host.capacity.cpu_milli)
-        or (demand.memory_bytes > 0 and memory + demand.memory_bytes > host.capacity.memory_bytes)
+        or (
+            demand.placement.cpu_milli > 0
+            and cpu + demand.placement.cpu_milli > host.capacity.cpu_milli
+        )
+        or (
+            demand.placement.memory_bytes > 0
+            and memory + demand.placement.memory_bytes > host.capacity.memory_bytes
+        )
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from lattice.model.ids import DeploymentName
+from lattice.model.scheduling import Placement
 from lattice.wire.messages import Target, TargetItem
 from scheduler.generations import Wanted
 from tests.simulation.actors import CAPACITY, HostActor, SchedulerActor
@@ -45,7 +46,10 @@ class Lattice:
 
     def desire(self, name: str, *, generation: int, replicas: int) -> None:
         wanted = Wanted(
-            name=DeploymentName(name), generation=generation, replicas=replicas, cpu_milli=CPU_MILLI
+            name=DeploymentName(name),
+            generation=generation,
+            replicas=replicas,
+            placement=Placement(cpu_milli=CPU_MILLI),
         )
         self.wanted[name] = wanted
         self.world.write(f"desired.{name}", wanted)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from lattice.model.host import Capacity, Inventory, ReplicaReport, Report, Revision
 from lattice.model.ids import DeploymentName, HostId, ReplicaId, replica_id
+from lattice.model.scheduling import Placement
 from lattice.wire.messages import TargetItem
 from scheduler.delivery import Document
 from scheduler.generations import Wanted
@@ -65,12 +67,21 @@ def document(host: str, revision: int, *items: TargetItem) -> Document:
 
 
 def wanted(name: str = "app", generation: int = 1, replicas: int = 1, **fields: Any) -> Wanted:
-    return Wanted(name=DeploymentName(name), generation=generation, replicas=replicas, **fields)
+    given = _placed(fields)
+    return Wanted(name=DeploymentName(name), generation=generation, replicas=replicas, **given)
 
 
 def demand(name: str = "app", count: int = 1, **fields: Any) -> Demand:
-    given: dict[str, Any] = {"generation": 1, **fields}
+    given: dict[str, Any] = {"generation": 1, **_placed(fields)}
     return Demand(deployment=DeploymentName(name), count=count, **given)
+
+
+def _placed(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with those of `Placement` moved into one."""
+    names = {each.name for each in dataclasses.fields(Placement)}
+    inside = {name: value for name, value in given.items() if name in names}
+    outside = {name: value for name, value in given.items() if name not in names}
+    return outside | {"placement": Placement(**inside)}
 
 
 def candidate(
