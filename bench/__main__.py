@@ -2,6 +2,7 @@
 
 python -m bench NAME [--json FILE] [--quick | --smoke] [--save-baseline NAME | --baseline NAME]
 python -m bench list
+python -m bench openb --nodes FILE --pods FILE [--seeds 10] --json FILE
 python -m bench report FILE... -o out.html
 
 Exit codes: 0 done, 1 a target was missed or a case failed, 2 the command line or a file is wrong.
@@ -22,6 +23,7 @@ from typing import Any
 
 import anyio
 
+from bench import openb
 from bench.case import Case, LeftOut, UnavailableError
 from bench.machine import describe, load_average
 from bench.report import page
@@ -52,6 +54,8 @@ def main(arguments: Sequence[str]) -> int:
                 return _report(_report_parser().parse_args(rest))
             case ["once", suite, case, side, calls]:
                 return anyio.run(_once, all_suites()[suite], case, side, int(calls))
+            case ["openb", *rest]:
+                return openb.main(rest)
             case ["list"]:
                 print(known_names(all_suites()))
                 return 0

@@ -37,10 +37,11 @@ measurement, less for a look, next to nothing to see that it runs."""
 
 UNITS: Mapping[str, float] = {
     "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "op/s": 1.0, "MB/s": 1.0,
-    "KiB": 1024.0, "MiB": 1048576.0,
+    "KiB": 1024.0, "MiB": 1048576.0, "share": 1.0,
 }  # fmt: skip
 """Seconds in each unit of time, bytes in each unit of memory; rates have one operation, which is
-a million bytes where the unit says so."""
+a million bytes where the unit says so. A share is better when it is larger, as a rate is; its
+operations are clocked and return one through it."""
 
 Figures = Callable[[], Mapping[str, float]]
 """Returns further figures of a case, by names that end in their unit; asked after the samples."""
@@ -91,7 +92,7 @@ class Case:
     @property
     def direction(self) -> Direction:
         """Return whether less is better or more."""
-        return "rate" if self.unit.endswith("/s") else "time"
+        return "rate" if self.unit.endswith("/s") or self.unit == "share" else "time"
 
     def value(self, elapsed_s: float) -> float:
         """Return the seconds of one operation in the case's unit."""

@@ -115,7 +115,7 @@ async def running(
             await process.aclose()
 
 
-async def first_line(process: Process, what: str) -> bytes:
+async def first_line(process: Process, what: str, timeout_s: float = START_S) -> bytes:
     """Return the first line that a process says, without its end.
 
     Raises:
@@ -124,10 +124,10 @@ async def first_line(process: Process, what: str) -> bytes:
     output = process.stdout or process.stderr
     assert output is not None, "one of them was opened as a pipe"
     try:
-        with anyio.fail_after(START_S):
+        with anyio.fail_after(timeout_s):
             return await BufferedByteReceiveStream(output).receive_until(b"\n", LINE_BYTES_MAX)
     except (TimeoutError, anyio.EndOfStream, anyio.IncompleteRead):
-        message = f"{what} did not start within {START_S:g} s, or ended"
+        message = f"{what} did not start within {timeout_s:g} s, or ended"
         raise UnavailableError(message) from None
 
 

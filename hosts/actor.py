@@ -7,7 +7,7 @@ one after a backoff, and waiting calls wait on within their deadlines.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -91,9 +91,16 @@ class ServiceActor:
             await self._pause()
 
     async def call(
-        self, interface: str, function: str, args: Sequence[Any], context: CallContext
+        self,
+        interface: str,
+        function: str,
+        args: Sequence[Any],
+        context: CallContext,
+        *,
+        begun: Callable[[], None] | None = None,
     ) -> Any:
-        """Return the result; waits for its turn. Errors as `Instance.call`, and:
+        """Return the result; waits for its turn, then calls `begun`. Errors as `Instance.call`,
+        and:
 
         Raises:
             OverloadedError: the queue is full.
@@ -105,6 +112,8 @@ class ServiceActor:
         async with self._turn(context) as instance:
             left_s = context.left_s(self._clock.monotonic_s())
             self._context = context.inside(self.id)
+            if begun is not None:
+                begun()
             try:
                 answer = await instance.call(
                     interface, function, args, deadline_s=min(left_s, limit_s)
@@ -188,6 +197,11 @@ class ServiceActor:
     def in_flight(self) -> int:
         """Return how many calls run or wait."""
         return self._gate.in_flight
+
+    @property
+    def waiting(self) -> int:
+        """Return how many calls wait for their turn."""
+        return self._gate.waiting
 
     @asynccontextmanager
     async def _turn(self, context: CallContext) -> AsyncIterator[Instance]:

@@ -8,7 +8,6 @@ tells of it; on a clean stop the running calls are finished and the inventory is
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,16 +21,15 @@ from hosts.announcer import Announcer
 from hosts.artifacts import Artifacts
 from hosts.callees import ReadyReplicas
 from hosts.control import HostControl
+from hosts.departure import LEAVE_S, Departure
 from hosts.directories import Directories
 from hosts.endpoints import Endpoints
 from hosts.engine.base import Directory, Engine
 from hosts.guarded import Guard, GuardedEngine
 from hosts.http.front import NO_HTTP, Front, HttpOptions
-from hosts.invoker import Invoker
 from hosts.labels import first_labels
 from hosts.lifecycle import (
     FEATURES,
-    Acked,
     Announce,
     Command,
     Event,
@@ -40,43 +38,34 @@ from hosts.lifecycle import (
     ReadTarget,
     ReportNow,
     SendReport,
+    SingletonFound,
     StartReplica,
     StopReplica,
     Ticked,
 )
 from hosts.logbook import Logbook, own_lines
+from hosts.maintenance import Maintenance, joined_taints, kept_upkeep
 from hosts.presence import Presence
 from hosts.programs import PROGRAM_BYTES_MAX, Programs
-from hosts.runner import DRAIN_S, STOP_S, Runner
+from hosts.reporting import HEARTBEAT_S, Reporting
+from hosts.routes import RouteBook
+from hosts.runner import Runner
 from hosts.targets import Targets
 from hosts.workload import Workloads
 from lattice import __version__
 from lattice.bus.base import Connection
 from lattice.clock import Clock, SystemClock
 from lattice.errors import ConflictError, LatticeError, first_cause
-from lattice.model.host import Capacity, Inventory, Load, Report
+from lattice.model.host import Capacity, Inventory, Load, Taint
 from lattice.model.ids import HostId, host_short
-from lattice.wire.codec import answer_of, convert, encode
-from lattice.wire.messages import HeartbeatAck
 from lattice.wire.subjects import Names
-
-HEARTBEAT_S = 2.0
-"""Pace of reports, +-10 %: three of them fit into the time after which a host is called lost."""
-
-HEARTBEAT_TIMEOUT_S = 1.5
-"""Wait for an ack: shorter than the pace, so that reports never pile up."""
-
-HEARTBEAT_JITTER = 0.1
-"""Share by which the pace varies, so that hosts started together do not report together."""
-
-REPORT_GAP_S = 0.05
-"""Least time between two reports: changes that come together travel together."""
 
 LOOK_S = 1.0
 """Longest time between two looks at what is due: at retries, the connection and the quarantine."""
 
-LEAVE_S = 2.0
-"""Seconds that a stopping host spends on its last words to the lattice."""
+CHECKED_MAX = 1000
+"""Replicas up to which the core's state is looked through after every event: with more of them that
+would cost more than what the core decides."""
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +86,7 @@ class HostOptions:
     # directories: those that manifests may name, by the names of the grants
     guard: Guard = field(default_factory=Guard)
     http: HttpOptions = NO_HTTP  # where it takes requests
+    taints: tuple[Taint, ...] = ()  # beside those that were set while it ran before
     after: str = ""  # how the process before this one ended, when a supervisor started it again
 
 
@@ -159,45 +149,61 @@ class Agent:
         self._core = Lifecycle(host=host, boot=boot)
         self._logbook = Logbook(host=host, names=names, clock=clock)
         self._announcer = Announcer(connection.events, names, host=host, boot=boot, clock=clock)
-        ready = ReadyReplicas()
+        ready = ReadyReplicas(self._core.why_not)
         bus = connection.bus
-        self._targets = Targets(connection.control, host, self._feed)
+        self._targets = Targets(connection.control, connection.artifacts, host, self._feed)
+        self._routes = RouteBook(connection.control)
         self._endpoints = Endpoints(
-            host=host, bus=bus, names=names, clock=clock, ready=ready, http=options.http.internal
-        )
+            host=host, bus=bus, names=names, clock=clock, ready=ready, http=options.http.internal,
+            routes=self._routes.routes,
+        )  # fmt: skip
         relay = self._endpoints.relay
         self._directories = Directories(options.directory / "scratch", options.directories)
-        self._runner = Runner(
+        self._runner = self._make_runner(engine)
+        self._front = Front(
+            options.http, connection.control, ready, clock,
+            forward=relay.forward, hand_over=relay.hand_over, routes=self._routes.routes,
+        )  # fmt: skip
+        facts = _facts(options, boot, engine)
+        self._presence = Presence(connection.hosts, facts, has_lease=self._has_lease)
+        maintenance = Maintenance(self._presence, options.directory)
+        self._control = HostControl(
+            bus=bus, names=names, logbook=self._logbook, clock=clock,
+            inventory=lambda: self._presence.inventory, relabel=self._relabel,
+            maintain=maintenance.do, stop=self._ask_stop,
+        )  # fmt: skip
+        self._departure = Departure(
+            presence=self._presence, runner=self._runner, front=self._front,
+            slots=self._core.slots.values, stop=stop,
+        )  # fmt: skip
+        self._due = anyio.Event()
+        self._cpu = inventory.CpuMeter(clock)
+        self._reporting = Reporting(
+            bus=bus, names=names, host=host, heartbeat_s=options.heartbeat_s,
+            due=self._report, acked=self._feed, refused=self._refused,
+            missed=self._presence.write,
+        )  # fmt: skip
+        self._group: TaskGroup
+        self._fault: LatticeError | None = None
+        self._is_connected = True
+
+    def _make_runner(self, engine: Engine) -> Runner:
+        connection, options = self._connection, self._options
+        return Runner(
             workloads=Workloads(
                 control=connection.control,
                 artifacts=Artifacts(connection.artifacts, options.directory / "artifacts"),
                 engine=GuardedEngine(engine, options.guard),
                 programs=Programs(bytes_max=options.program_bytes_max),
             ),
-            invoker=Invoker(
-                host=host, bus=bus, names=names, clock=clock, callees=ready, internal=relay.internal
-            ),
+            invoker=self._endpoints.invoker,
             endpoints=self._endpoints,
             logbook=self._logbook,
-            clock=clock,
+            clock=self._clock,
             feed=self._feed,
             guard=options.guard,
             directories=self._directories,
         )
-        self._front = Front(options.http, connection.control, ready, clock, forward=relay.forward)
-        facts = _facts(options, boot, engine)
-        self._presence = Presence(connection.hosts, facts, has_lease=self._has_lease)
-        self._control = HostControl(
-            bus=bus, names=names, logbook=self._logbook, clock=clock,
-            inventory=lambda: self._presence.inventory, relabel=self._relabel, stop=stop.set,
-        )  # fmt: skip
-        self._cpu = inventory.CpuMeter(clock)
-        self._report_wanted = anyio.Event()
-        self._random = random.Random(host)  # noqa: S311 - spreads load, guards nothing
-        self._group: TaskGroup
-        self._fault: LatticeError | None = None
-        self._is_led = True
-        self._is_connected = True
 
     async def run(self, *, task_status: TaskStatus[str]) -> None:
         """See `run_host`."""
@@ -229,7 +235,8 @@ class Agent:
             log.warning("%s", reason)
         self._say("host-started", reason=reason)
         group.start_soon(self._targets.watch)
-        group.start_soon(self._heartbeats)
+        group.start_soon(self._routes.watch)
+        group.start_soon(self._reporting.run)
         group.start_soon(self._ticks)
         group.start_soon(self._presence.keep)
 
@@ -238,7 +245,12 @@ class Agent:
     def _feed(self, event: Event) -> None:
         adopted = self._core.adopted
         commands = self._core.handle(self._clock.monotonic_s(), event)
-        self._core.check()
+        if len(self._core.slots) <= CHECKED_MAX:
+            self._core.check()
+        self._runner.fence.until_s = self._core.fence_at_s
+        self._departure.noted()
+        if isinstance(event, SingletonFound):
+            self._due.set()  # its fence may be due sooner than what was known
         if self._core.adopted != adopted:
             count = sum(slot.is_wanted for slot in self._core.slots.values())
             log.info("target at revision %d adopted, replicas: %d",
@@ -256,11 +268,11 @@ class Agent:
                 log.info("replica %s is to stop", command.replica)
                 self._runner.stop(command)
             case ReportNow():
-                self._report_wanted.set()
+                self._reporting.hasten()
             case ReadTarget():
                 self._group.start_soon(self._targets.read)
             case SendReport():
-                self._group.start_soon(self._send, command.report)
+                self._group.start_soon(self._reporting.send, command.report)
             case Announce():
                 self._announce(command)
 
@@ -274,58 +286,28 @@ class Agent:
         else:
             log.info("%s", what)
 
-    # --- reports --------------------------------------------------------------------------
+    # --- what is due ----------------------------------------------------------------------
 
-    async def _heartbeats(self) -> None:
-        while True:
-            self._report_wanted = anyio.Event()
-            self._feed(
-                HeartbeatDue(
-                    load=Load(
-                        cpu_milli=self._cpu.used_milli(),
-                        memory_bytes=inventory.resident_bytes(),
-                        calls_in_flight=self._runner.in_flight,
-                    ),
-                    calls=self._runner.calls(),
-                    fuel=self._runner.fuel(),
-                    restarts=self._runner.restarts(),
-                    troubles=self._runner.troubles(),
-                    looping=self._runner.looping(),
-                )
-            )
-            jitter = self._random.uniform(1 - HEARTBEAT_JITTER, 1 + HEARTBEAT_JITTER)
-            await anyio.sleep(REPORT_GAP_S)
-            with anyio.move_on_after(self._options.heartbeat_s * jitter - REPORT_GAP_S):
-                await self._report_wanted.wait()
+    def _report(self) -> None:
+        load = Load(
+            cpu_milli=self._cpu.used_milli(),
+            memory_bytes=inventory.resident_bytes(),
+            calls_in_flight=self._runner.in_flight,
+        )
+        self._feed(HeartbeatDue(load=load, figures=self._runner.figures()))
 
-    async def _send(self, report: Report) -> None:
-        subject = self._names.heartbeat(self._options.host)
-        try:
-            packet = await self._connection.bus.request(
-                subject, encode(report), timeout_s=HEARTBEAT_TIMEOUT_S
-            )
-            ack = convert(answer_of(packet.body), HeartbeatAck)
-        except ConflictError as exc:
-            self._fault = exc
-            self._stop.set()
-        except LatticeError as exc:
-            if self._is_led:
-                log.warning("no scheduler took the report, running work goes on: %s", exc)
-            self._is_led = False
-        else:
-            if not self._is_led:
-                log.info("a scheduler takes the reports again")
-            self._is_led = True
-            self._feed(
-                Acked(sequence=ack.sequence, required=ack.required, lease_s=ack.lease_ms / 1000)
-            )
+    def _refused(self, fault: ConflictError) -> None:
+        self._fault = fault
+        self._stop.set()
 
     async def _ticks(self) -> None:
         while True:
             due_s = self._core.next_due_s()
             now_s = self._clock.monotonic_s()
             wait_s = LOOK_S if due_s is None else min(max(due_s - now_s, 0.01), LOOK_S)
-            await anyio.sleep(wait_s)
+            self._due = anyio.Event()
+            with anyio.move_on_after(wait_s):
+                await self._due.wait()
             self._feed(Ticked())
             self._runner.expel()
             self._options.guard.black_box.tick()
@@ -359,21 +341,21 @@ class Agent:
             facts["reason"] = reason
         self._announcer.announce(kind, self._options.host, facts)
 
+    def _ask_stop(self, drain_s: float) -> None:
+        if drain_s > 0:
+            self._group.start_soon(self._departure.drain, drain_s)
+        else:
+            self._stop.set()
+
     async def _leave(self) -> None:
-        log.info("host stops")
-        await self._front.drain()
-        with anyio.move_on_after(DRAIN_S + STOP_S):
-            await self._runner.stop_all()
+        await self._departure.leave()
         self._say("host-stopped")
-        with anyio.move_on_after(LEAVE_S):
-            try:
-                await self._presence.withdraw()
-            except LatticeError as exc:
-                log.info("inventory not withdrawn: %s", exc)
+        await self._departure.withdraw()
         await self._announcer.flushed(timeout_s=LEAVE_S)
 
 
 def _facts(options: HostOptions, boot: str, engine: Engine) -> Inventory:
+    upkeep = kept_upkeep(options.directory)
     return Inventory(
         host=options.host,
         boot=boot,
@@ -385,4 +367,7 @@ def _facts(options: HostOptions, boot: str, engine: Engine) -> Inventory:
         version=__version__,
         curve_key=options.curve_key,
         http=options.http.urls,
+        is_cordoned=upkeep.is_cordoned,
+        is_draining=upkeep.is_draining,
+        taints=joined_taints(options.taints, upkeep.taints),
     )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hosts.replica import Replica
+from lattice.errors import NoRouteError
 
 
 class ReadyReplicas:
     """Ready replicas by deployment."""
 
-    def __init__(self) -> None:
+    def __init__(self, why_not: Callable[[str], str] = lambda _: "") -> None:
+        """Begin without any. `why_not` tells of a deployment why none of it is ready, if known."""
         self._replicas: dict[str, list[Replica]] = {}
+        self._why_not = why_not
 
     def add(self, replica: Replica) -> None:
         """Let a replica take calls."""
@@ -22,6 +27,12 @@ class ReadyReplicas:
             replicas.remove(replica)
         if not replicas:
             self._replicas.pop(replica.deployment, None)
+
+    def none(self, deployment: str) -> NoRouteError:
+        """Return what a caller is told who asked this host when no replica is ready."""
+        why = self._why_not(deployment)
+        because = f": {why}" if why else ""
+        return NoRouteError(f"no replica of {deployment} is ready on this host now{because}")
 
     def is_last(self, replica: Replica) -> bool:
         """Tell whether no other replica of its deployment takes calls here."""

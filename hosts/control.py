@@ -1,4 +1,4 @@
-"""What a host answers about itself: ping, inventory, labels, logs, stop."""
+"""What a host answers about itself: ping, inventory, labels, upkeep, logs, stop."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from lattice.clock import Clock
 from lattice.errors import NotFoundError
 from lattice.model.host import Inventory
 from lattice.wire.codec import convert, decode, encode, is_json
-from lattice.wire.requests import LabelChange, LogLine, LogRequest
+from lattice.wire.requests import LabelChange, LogLine, LogRequest, StopRequest
 from lattice.wire.subjects import Names
 
 LOGS_BYTES_MAX = PAYLOAD_BYTES_MAX // 2
 """Bytes of log lines in one answer, the newest ones: it must fit into a message."""
+
+
+DRAIN_S_MAX = 24 * 3600.0
+"""Longest that a host that is to stop waits for its replicas to be elsewhere."""
 
 
 class HostControl:
@@ -34,7 +38,8 @@ class HostControl:
         clock: Clock,
         inventory: Callable[[], Inventory],
         relabel: Callable[[Mapping[str, str]], Awaitable[None]],
-        stop: Callable[[], None],
+        maintain: Callable[[str, object], Awaitable[object]],
+        stop: Callable[[float], None],
     ) -> None:
         self._bus = bus
         self._names = names
@@ -42,6 +47,7 @@ class HostControl:
         self._clock = clock
         self._inventory = inventory
         self._relabel = relabel
+        self._maintain = maintain
         self._stop = stop
         self._began_s = clock.monotonic_s()
 
@@ -85,12 +91,18 @@ class HostControl:
                 count = min(wanted.lines, KEPT_LINES_MAX)
                 lines = self._logbook.last(count, wanted.deployment)
                 return {"lines": newest_fitting(lines, LOGS_BYTES_MAX, as_json=as_json)}
+            case "cordon" | "uncordon" | "drain" | "taint":
+                return await self._maintain(verb, body)
+            case "probe":
+                return {}
             case "stop":
-                self._stop()
+                wanted_stop = convert(body, StopRequest)
+                self._stop(min(max(wanted_stop.drain_s, 0.0), DRAIN_S_MAX))
                 return {}
             case _:
                 raise NotFoundError(
-                    f"host verb {verb!r} does not exist, there are inventory, labels, logs, stop"
+                    f"host verb {verb!r} does not exist, there are cordon, drain, inventory, "
+                    "labels, logs, probe, stop, taint, uncordon"
                 )
 
 

@@ -18,20 +18,29 @@ from hosts.callcontext import DEADLINE_MS_MAX, CallContext
 from hosts.callees import ReadyReplicas
 from hosts.http.internal import InternalOptions
 from hosts.http.relay import Relay
+from hosts.invoker import Invoker
 from hosts.openings import Openings
+from hosts.pulses import Pulses
 from hosts.replica import Replica
 from lattice.bus.base import PAYLOAD_BYTES_MAX, Bus, Packet
+from lattice.client.sending import Order, Sender
 from lattice.clock import Clock
-from lattice.errors import IncompatibleError, InvalidError, LatticeError, NoRouteError
+from lattice.errors import IncompatibleError, InvalidError, LatticeError
+from lattice.routing.weights import Routes
 from lattice.telemetry import call_span
 from lattice.wire.codec import decode_as, encode, is_json
 from lattice.wire.messages import CallReply, Invocation
+from lattice.wire.pulse import PULSE_HEADERS, wants_pulses
 from lattice.wire.subjects import CALL_QUEUE, CallTarget, Names
 from lattice.wire.values import args_from_json, check_args, to_json
 
 CALLS_MAX = 1024
 """Calls from the bus that one deployment works on at once on this host; replicas have their own
 limits, this one bounds what lies in memory before a replica is chosen."""
+
+HANDED_MARGIN_S = 0.1
+"""Seconds that the answer of another host is waited for beyond the deadline of a call: who asked
+waits longer than that, too."""
 
 
 class Endpoints:
@@ -46,14 +55,28 @@ class Endpoints:
         clock: Clock,
         ready: ReadyReplicas,
         http: InternalOptions | None = None,
+        routes: Routes | None = None,
     ) -> None:
         self._host = host
         self._bus = bus
         self._names = names
         self._clock = clock
         self._ready = ready
-        self.relay = Relay(host=host, bus=bus, names=names, clock=clock, sites=ready, options=http)
+        self.routes = routes if routes is not None else Routes()
+        """How calls are divided among generations."""
+        self._pulses = Pulses(bus)
+        self.relay = Relay(
+            host=host, bus=bus, names=names, clock=clock, sites=ready, options=http,
+            routes=self.routes,
+        )  # fmt: skip
         """What requests over HTTP come and go through."""
+        self.sender = Sender(bus, clock, holder=self.relay.holder)
+        """Sends the calls that leave this host; what nobody answers for is held in one place."""
+        self.invoker = Invoker(
+            host=host, bus=bus, names=names, clock=clock, callees=ready,
+            internal=self.relay.internal, sender=self.sender, routes=self.routes,
+        )  # fmt: skip
+        """What calls of guests on this host go through."""
         self._openings = Openings(
             bus, names.calls_of, self._answer, queue=CALL_QUEUE, concurrency=CALLS_MAX
         )
@@ -73,6 +96,7 @@ class Endpoints:
             group = await stack.enter_async_context(anyio.create_task_group())
             await group.start(self._openings.run)
             await group.start(self.relay.run)
+            group.start_soon(self._pulses.run)
             task_status.started()
 
     async def open(self, deployment: str, *, http: bool = False) -> None:
@@ -83,14 +107,14 @@ class Endpoints:
             LatticeError: the bus refused the subscription; nothing is left to close.
         """
         await self._openings.open(deployment)
-        if not http:
-            return
-        try:
-            await self.relay.open(deployment)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._openings.close(deployment)
-            raise
+        if http:
+            try:
+                await self.relay.open(deployment)
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await self._openings.close(deployment)
+                raise
+        self.relay.holder.shown(deployment)
 
     async def close(self, deployment: str, *, http: bool = False) -> None:
         """Give up what `open` gave; after the last one no new calls are taken, and the running
@@ -102,12 +126,27 @@ class Endpoints:
                 group.start_soon(self.relay.close, deployment)
 
     async def _answer(self, packet: Packet) -> bytes:
+        if wants_pulses(packet.headers):
+            with self._pulses.of(packet.reply_to):
+                return await self._answer_once(packet)
+        return await self._answer_once(packet)
+
+    async def _answer_once(self, packet: Packet) -> bytes:
         as_json = is_json(packet.headers)
         target = self._names.parse_call(packet.subject)
         invocation = decode_as(Invocation, packet.body, as_json=as_json)
-        replica = self._ready.pick(target.deployment, target.generation)
+        generation = target.generation
+        if self.routes.shares and not generation:
+            generation = self.routes.choose(target.deployment)
+        replica = self._ready.pick(target.deployment, generation)
+        if replica is None and generation != target.generation:
+            handed = await self._hand_over(target, generation, packet, invocation)
+            if handed is not None:
+                return encode(handed, as_json=as_json)
+            replica = self._ready.pick(target.deployment)
         if replica is None:
-            raise NoRouteError(f"no replica of {target.deployment} is ready on this host now")
+            raise self._ready.none(target.deployment)
+        replica.require_open()  # told without this host's name: the call was not begun
         reply = await self._run(replica, target, invocation, packet.headers, as_json=as_json)
         body = encode(reply, as_json=as_json)
         if len(body) > PAYLOAD_BYTES_MAX:
@@ -117,6 +156,33 @@ class Endpoints:
             )
             body = encode(replace(reply, ok=None, err=fault.to_wire()), as_json=as_json)
         return body
+
+    async def _hand_over(
+        self, target: CallTarget, generation: int, packet: Packet, invocation: Invocation
+    ) -> CallReply | None:
+        """Return the reply of a host of the generation whose turn it is, None: none began it."""
+
+        def subject_at(host: str, generation: int) -> str:
+            interface, function = target.interface, target.function
+            return self._names.call_at(host, target.deployment, generation, interface, function)
+
+        deadline_ms = min(max(invocation.deadline_ms, 0), DEADLINE_MS_MAX)
+        headers = packet.headers
+        order = Order(
+            deployment=target.deployment,
+            what=f"{target.deployment} {invocation.op}",
+            subject=packet.subject,
+            subject_at=subject_at,
+            body=lambda _attempt, _granted_ms: packet.body,
+            nobody="",
+            give_up_s=self._clock.monotonic_s() + deadline_ms / 1000,
+            is_keyed=invocation.key is not None,
+            headers={name: headers[name] for name in headers if name not in PULSE_HEADERS},
+            as_json=is_json(headers),
+            reply_margin_s=HANDED_MARGIN_S,
+        )
+        hosts = self.routes.hosts_of(target.deployment, generation, besides=self._host)
+        return await self.sender.send_at(order, [(host, generation) for host in hosts])
 
     async def _run(
         self,

@@ -26,6 +26,11 @@ class Gate:
         """Return how many calls run or wait now."""
         return len(self._dispatch.running) + len(self._dispatch.waiting)
 
+    @property
+    def waiting(self) -> int:
+        """Return how many calls wait now."""
+        return len(self._dispatch.waiting)
+
     @asynccontextmanager
     async def entry(self, *, deadline_s: float) -> AsyncIterator[None]:
         """Hold a place while the block runs; waits in arrival order for at most `deadline_s`.

@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-import anyio
-
 from hosts.callcontext import CallContext
 from lattice.bus.base import Bus
+from lattice.client.holding import Holder, leader_of
+from lattice.client.sending import Aim, Order, Sender
 from lattice.clock import Clock
 from lattice.component.resolution import LinkTarget
-from lattice.errors import ConflictError, NoRouteError, from_wire
+from lattice.errors import ConflictError, DeadlineExceededError, NoRouteError, from_wire
+from lattice.routing.weights import Routes
 from lattice.telemetry import call_span
-from lattice.wire.codec import decode_as, encode
+from lattice.wire.codec import encode
 from lattice.wire.messages import HOPS_MAX, CallReply, Invocation, Leg
 from lattice.wire.subjects import Names
 
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 
 REPLY_MARGIN_S = 0.25
 """What a caller waits beyond the deadline it gives away, so that the callee's own error arrives."""
-
-RETRY_PAUSES_S = (0.02, 0.1, 0.3)
-"""Waits before a call is sent again that a host turned down unrun, since its replica is on its way
-out: long enough for the servers to forget that host, within any deadline that makes sense."""
 
 
 class LocalCallee(Protocol):
@@ -65,14 +62,35 @@ class Invoker:
         clock: Clock,
         callees: Callees,
         internal: Internal | None = None,
+        sender: Sender | None = None,
+        routes: Routes | None = None,
     ) -> None:
+        """Begin; `sender` is shared by all that leaves this host, `routes` say how calls are
+        divided."""
         self.internal = internal
         """Carries requests over HTTP between deployments; None: nobody does."""
         self._host = host
-        self._bus = bus
         self._names = names
         self._clock = clock
         self._callees = callees
+        self._routes = routes if routes is not None else Routes()
+        self._sender = sender or Sender(bus, clock, holder=Holder(leader_of(bus, names), clock))
+
+    def _place(self, link: LinkTarget) -> tuple[LocalCallee | None, Sequence[Aim]]:
+        """Return the replica of this host that takes the next call, or where else it should go.
+
+        Where calls are divided among generations and it is the turn of one that runs elsewhere,
+        its hosts are asked first, unless the link keeps calls on this host.
+        """
+        deployment = link.deployment
+        generation = self._routes.choose(deployment)
+        callee = self._callees.pick(deployment, generation)
+        if callee is not None or not generation:
+            return callee, ()
+        if link.route == "local":
+            return self._callees.pick(deployment), ()
+        hosts = self._routes.hosts_of(deployment, generation, besides=self._host)
+        return None, [(host, generation) for host in hosts]
 
     async def call(
         self, link: LinkTarget, function: str, args: Sequence[Any], context: CallContext
@@ -82,26 +100,24 @@ class Invoker:
         `route: auto` is in memory when a ready replica shares this host, else over NATS.
 
         Raises:
-            NoRouteError: no replica is ready (`local`: none on this host).
+            NoRouteError: no replica is ready (`local`: none on this host), and none is to come.
+            OverloadedError: too many calls of this host wait for replicas.
             DeadlineExceededError: the link's time-out or the call's own deadline passed.
             ConflictError: the chain of calls is longer than `HOPS_MAX`.
             LatticeError: what the callee raised.
         """
         op = f"{link.interface}#{function}"
         if context.hops >= HOPS_MAX:
-            raise ConflictError(
-                f"call of {link.deployment} {op} is hop {context.hops + 1}, at most {HOPS_MAX}: "
-                f"{' -> '.join((*context.chain, link.deployment))}",
-                chain=list(context.chain),
-            )
+            raise _too_far(link, op, context)
         now_s = self._clock.monotonic_s()
-        inner = replace(
-            context,
-            deadline_at_s=now_s + min(context.left_s(now_s), link.timeout_s),
-            hops=context.hops + 1,
-            legs=[],
-        )
-        callee = self._callees.pick(link.deployment) if link.route != "remote" else None
+        inner = context.onward(now_s + min(context.left_s(now_s), link.timeout_s))
+        callee: LocalCallee | None = None
+        aims: Sequence[Aim] = ()
+        if link.route != "remote":
+            if self._routes.shares:
+                callee, aims = self._place(link)
+            else:
+                callee = self._callees.pick(link.deployment)
         if callee is None and link.route == "local":
             raise NoRouteError(
                 f"no ready replica of {link.deployment} on this host, and the link to it "
@@ -118,8 +134,14 @@ class Invoker:
             host = self._host if callee is not None else ""
             try:
                 if callee is not None:
-                    return await callee.call(link.interface, function, args, inner)
-                reply = await self._remote(link, function, args, inner, now_s)
+                    try:
+                        return await callee.call(link.interface, function, args, inner)
+                    except DeadlineExceededError as error:
+                        if context.key is None or not error.details.get("ended"):
+                            raise
+                    # The replica was stopped in the middle: with a key, another one begins anew.
+                    route = "remote"
+                reply = await self._send(self._order(link, function, args, inner), aims)
                 host, inner.legs = reply.host, reply.legs
                 if reply.err is not None:
                     raise from_wire(reply.err)
@@ -131,52 +153,50 @@ class Invoker:
                 )
                 context.report(leg, inner.legs)
 
-    async def _remote(
-        self,
-        link: LinkTarget,
-        function: str,
-        args: Sequence[Any],
-        context: CallContext,
-        now_s: float,
-    ) -> CallReply:
-        """Return the reply, which may tell of an error; one that was turned down is repeated."""
-        for pause_s in (*RETRY_PAUSES_S, None):
-            reply = await self._remote_once(link, function, args, context, now_s)
-            # With a host's name, the callee itself found no route for a call that it made.
-            is_unrun = (reply.err or {}).get("kind") == NoRouteError.kind and not reply.host
-            if not is_unrun or pause_s is None or context.left_s(now_s) <= pause_s:
-                return reply
-            await anyio.sleep(pause_s)
-            now_s = self._clock.monotonic_s()
-        raise AssertionError("the last attempt returns")
+    async def _send(self, order: Order, aims: Sequence[Aim]) -> CallReply:
+        """Return the reply to a call that leaves this host, which may tell of an error."""
+        reply = await self._sender.send_at(order, aims) if aims else None
+        if reply is None:
+            reply, _ = await self._sender.send(order)
+        return reply
 
-    async def _remote_once(
-        self,
-        link: LinkTarget,
-        function: str,
-        args: Sequence[Any],
-        context: CallContext,
-        now_s: float,
-    ) -> CallReply:
-        left_s = context.left_s(now_s)
-        body = encode(
-            Invocation(
-                op=f"{link.interface}#{function}",
-                args=list(args),
-                deadline_ms=max(1, round(left_s * 1000)),
-                key=context.key,
-                hops=context.hops,
-                type=link.types.get(function, ""),
-                trace=context.trace,
-                caller=context.caller,
-                chain=list(context.chain),
-            )
+    def _order(
+        self, link: LinkTarget, function: str, args: Sequence[Any], context: CallContext
+    ) -> Order:
+        op = f"{link.interface}#{function}"
+        invocation = Invocation(
+            op=op,
+            args=list(args),
+            key=context.key,
+            hops=context.hops,
+            type=link.types.get(function, ""),
+            trace=context.trace,
+            caller=context.caller,
+            chain=list(context.chain),
         )
-        subject = self._names.call(link.deployment, link.interface, function)
-        try:
-            packet = await self._bus.request(subject, body, timeout_s=left_s + REPLY_MARGIN_S)
-        except NoRouteError:
-            raise NoRouteError(
-                f"no host has a ready replica of {link.deployment} now (see `lattice get replicas`)"
-            ) from None
-        return decode_as(CallReply, packet.body)
+
+        def subject_at(host: str, generation: int) -> str:
+            return self._names.call_at(host, link.deployment, generation, link.interface, function)
+
+        return Order(
+            deployment=link.deployment,
+            what=f"{link.deployment} {op}",
+            subject=self._names.call(link.deployment, link.interface, function),
+            subject_at=subject_at,
+            body=lambda attempt, granted_ms: encode(
+                replace(invocation, attempt=attempt, deadline_ms=granted_ms)
+            ),
+            nobody=f"no host has a ready replica of {link.deployment} now "
+            "(see `lattice get replicas`)",
+            give_up_s=context.deadline_at_s,
+            is_keyed=context.key is not None,
+            reply_margin_s=REPLY_MARGIN_S,
+        )
+
+
+def _too_far(link: LinkTarget, op: str, context: CallContext) -> ConflictError:
+    return ConflictError(
+        f"call of {link.deployment} {op} is hop {context.hops + 1}, at most {HOPS_MAX}: "
+        f"{' -> '.join((*context.chain, link.deployment))}",
+        chain=list(context.chain),
+    )

@@ -14,7 +14,7 @@ import anyio
 
 from lattice.bus.base import Entry, Store
 from lattice.errors import ConflictError, LatticeError
-from lattice.model.host import Inventory
+from lattice.model.host import Inventory, Taint
 from lattice.model.labels import Labels
 from lattice.wire.codec import encode
 
@@ -44,7 +44,7 @@ class Presence:
             ConflictError: it was withdrawn; nothing was written.
             LatticeError: as `lattice.bus.base.Store.put`.
         """
-        self._require_standing()
+        self.require_standing()
         self._writing += 1
         try:
             await self._hosts.put(self.inventory.host, encode(self.inventory))
@@ -54,8 +54,30 @@ class Presence:
 
     async def relabel(self, labels: Labels) -> None:
         """Replace the labels. `Raises:` as `write`; after the first, nothing has changed."""
-        self._require_standing()
+        self.require_standing()
         self.inventory = replace(self.inventory, labels=labels)
+        await self.write()
+
+    async def change(
+        self,
+        *,
+        is_cordoned: bool | None = None,
+        is_draining: bool | None = None,
+        taints: tuple[Taint, ...] | None = None,
+    ) -> None:
+        """Replace what is given of the upkeep. `Raises:` as `relabel`.
+
+        The inventory has the change before the first wait, so that changes that are under way at
+        the same time build on each other.
+        """
+        self.require_standing()
+        facts = self.inventory
+        self.inventory = replace(
+            facts,
+            is_cordoned=facts.is_cordoned if is_cordoned is None else is_cordoned,
+            is_draining=facts.is_draining if is_draining is None else is_draining,
+            taints=facts.taints if taints is None else taints,
+        )
         await self.write()
 
     async def keep(self) -> None:
@@ -94,7 +116,12 @@ class Presence:
                     return entry.value
         return None
 
-    def _require_standing(self) -> None:
+    def require_standing(self) -> None:
+        """Return while the inventory may be written.
+
+        Raises:
+            ConflictError: it was withdrawn.
+        """
         if self._is_withdrawn:
             raise ConflictError(
                 f"host {self.inventory.name} is leaving the lattice, its inventory is not changed"

@@ -64,6 +64,15 @@ class ServiceProcess:
         self._scope.cancel()
         await self._ended.wait()
 
+    async def ended(self) -> None:
+        """Return when it is gone, by itself or not."""
+        await self._ended.wait()
+
+    @property
+    def failure(self) -> str:
+        """Return why it ended for good, "" when it did not, or ended well."""
+        return self._life.last_error if self._life.verdict == "failed" else ""
+
     @property
     def restarts(self) -> int:
         """Return how often it was started again."""

@@ -1,14 +1,15 @@
-"""A running replica: the programs of a workload, its services, and the calls between them.
+"""A running replica: keeps its members alive, and takes the calls that come from outside.
 
-The eager components run as one composed program, each lazy component as a program of its own; a
-service is an actor or a process. Imports are satisfied as `lattice.component.wiring` resolved them.
+It counts them, refuses them when it may not work, and ends them when it is stopped. What it
+consists of, and the calls inside, are those of `hosts.members`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,34 +17,47 @@ from typing import Any
 import anyio
 from anyio.abc import TaskStatus
 
-from hosts.actor import ServiceActor
 from hosts.blackbox import Mark
-from hosts.callcontext import CallContext, at_work
+from hosts.callcontext import CallContext
 from hosts.directories import ReplicaDirectories
-from hosts.engine.base import Forward, Import, Lease, World
+from hosts.engine.base import World
 from hosts.engine.exchanges import serving, trace
 from hosts.engine.network.loopback import Loopback
+from hosts.fencing import Singleton
 from hosts.http.base import Exchange
 from hosts.http.egress import Egress
 from hosts.http.guest import GuestHandler
 from hosts.http.internaloutlet import Asker, outlets
-from hosts.instances import ImportsFor
 from hosts.invoker import Invoker
+from hosts.lifecycle_events import ReplicaFigures
+from hosts.members import Members
 from hosts.opencalls import OpenCalls
 from hosts.prepared import Prepared
-from hosts.process import ServiceProcess
-from hosts.stateless import StatelessProgram
+from hosts.prober import Prober
+from hosts.probes import probers
 from hosts.waits import Waits
 from lattice.clock import Clock
-from lattice.component.programs import run_interface
-from lattice.component.resolution import COMPOSED, Connection
+from lattice.component.resolution import COMPOSED
 from lattice.component.types import Function
-from lattice.errors import DeadlineExceededError, NotFoundError
-from lattice.model.deployment import Service
+from lattice.errors import DeadlineExceededError, LatticeError, NotFoundError
 from lattice.model.ids import ReplicaId
+
+_now_s = time.monotonic  # durations alone: what a call takes is measured twice a call
 
 WriteLine = Callable[[str, str], None]
 """Takes (level, line) of a guest's output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a replica has of its host. `waits` is shared by the replicas of a host, whose services
+    may call each other through links; `mark` notes when the replica is at work.
+    """
+
+    waits: Waits = field(default_factory=Waits)
+    mark: Mark = field(default_factory=Mark)
+    directories: ReplicaDirectories = field(default_factory=lambda: ReplicaDirectories(Path(), {}))
+    singleton: Singleton | None = None  # set for a strict one
 
 
 class Replica:
@@ -57,12 +71,9 @@ class Replica:
         invoker: Invoker,
         clock: Clock,
         log: WriteLine,
-        waits: Waits | None = None,
-        mark: Mark | None = None,
-        directories: ReplicaDirectories | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
-        """Prepare; `waits` is shared by the replicas of a host, whose services may call each other
-        through links. `mark` notes when the replica is at work.
+        """Prepare.
 
         Raises:
             DeniedError: a part wants a directory that this host does not grant.
@@ -73,8 +84,15 @@ class Replica:
         self.calls = 0
         self.fuel = 0
         """What its calls used since it started; only those of programs with `limits.fuel` count."""
+        self.errors = 0
+        """Of `calls`, those that ended in an error of a guest or of the platform."""
+        self.busy_s = 0.0
+        """What `calls` took in all, those that have ended."""
+        surroundings = surroundings or Surroundings()
+        self._singleton = singleton = surroundings.singleton
+        self._fence = fence = singleton.fence if singleton is not None else None
         self._open = OpenCalls()  # from outside
-        self._mark = mark or Mark()
+        self._mark = surroundings.mark
         self._prepared = prepared
         self._http = http = prepared.resolution.http
         self.answers_http = http is not None
@@ -83,47 +101,50 @@ class Replica:
         """Whether requests from and to deployments on the same host may stay in memory."""
         self.answer_s = prepared.limits_of(http.program).deadline_s if http else 0.0
         """Seconds that such an answer may take."""
+        self.deadline_s = max(part.limits.deadline_s for part in prepared.deployment.parts)
+        """Seconds that the longest call of it may take."""
         self._invoker = invoker
         self._clock = clock
         self._log = log
         self._loopback = Loopback()
         self._egress = Egress() if prepared.senders else None
-        self._waits = waits or Waits()
-        self._directories = directories or ReplicaDirectories(Path(), {})
-        self._connections = _connections(prepared)
-        self._stateless = {name: self._stateless_program(name) for name in prepared.stateless}
-        self._actors: dict[str, ServiceActor] = {}
-        self._processes: dict[str, ServiceProcess] = {}
-        for service in prepared.deployment.services:
-            self._add_service(service)
+        self._directories = surroundings.directories
+        self._members = Members(
+            replica, prepared, invoker=invoker, clock=clock, waits=surroundings.waits,
+            world_of=self._world_of, fence=fence,
+        )  # fmt: skip
 
     @property
     def in_flight(self) -> int:
         """Return how many calls run or wait in this replica."""
-        return sum(each.in_flight for each in self._callees)
+        return sum(each.in_flight for each in self._members.callees)
 
-    @property
-    def restarts(self) -> int:
-        """Return how often services of this replica were started again."""
-        return sum(each.restarts for each in self._services)
-
-    @property
-    def trouble(self) -> str:
-        """Return what is wrong with services of this replica at the moment, "" when nothing is."""
-        return "; ".join(each.trouble for each in self._services if each.trouble)
-
-    @property
-    def is_looping(self) -> bool:
-        """Tell whether a service of this replica fails again and again."""
-        return any(each.is_looping for each in self._services)
+    def figures(self) -> ReplicaFigures:
+        """Return what is to be reported."""
+        services = self._members.services
+        waiting = sum(each.waiting for each in self._members.callees)
+        return ReplicaFigures(
+            calls=self.calls,
+            fuel=self.fuel,
+            in_flight=self.in_flight - waiting,
+            waiting=waiting,
+            errors=self.errors,
+            busy_ms=round(self.busy_s * 1000),
+            restarts=sum(each.restarts for each in services),
+            trouble="; ".join(each.trouble for each in services if each.trouble),
+            is_looping=any(each.is_looping for each in services),
+        )
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Keep the services alive until cancelled; "started" when all are ready for calls.
 
+        That of a job returns when its processes have ended well.
+
         Raises:
             LatticeError: a service could not start, or failed too often, or the composed
-                components cannot be instantiated.
+                components cannot be instantiated, or a job's process failed.
         """
+        members = self._members
         async with (
             self._directories.scratch(),
             self._egress or nullcontext(),
@@ -133,17 +154,24 @@ class Replica:
             # call of one that is not ready yet waits for it.
             async with anyio.create_task_group() as starting:
                 for name in self._prepared.start_order():
-                    service = self._actors.get(name) or self._processes[name]
+                    service = members.actors.get(name) or members.processes[name]
                     starting.start_soon(group.start, service.run)
-            if COMPOSED in self._stateless:
+            if COMPOSED in members.stateless:
                 # What cannot be instantiated must not count as ready. What is lazy is not tried.
-                await self._stateless[COMPOSED].try_one()
-            for program in self._stateless.values():
+                await members.stateless[COMPOSED].try_one()
+            for program in members.stateless.values():
                 group.start_soon(program.run)
             task_status.started()
             # A process is at work for as long as it runs, all else while it is called.
-            with self._mark if self._processes else nullcontext():
-                await anyio.sleep_forever()
+            with self._mark if members.processes else nullcontext():
+                if self._prepared.deployment.job is None:
+                    await anyio.sleep_forever()
+                await members.completed()
+            group.cancel_scope.cancel()
+
+    def probers(self) -> dict[str, Prober]:
+        """Return what asks its probes, see `hosts.probes.probers`."""
+        return probers(self._prepared, self._members, self._clock)
 
     def lookup(self, interface: str, function: str) -> tuple[str, Function, str]:
         """Return the exact name of an exposed interface, the type of a function in it, and the
@@ -197,31 +225,39 @@ class Replica:
         args: Sequence[Any],
         context: CallContext,
     ) -> Any:
+        if self._fence is not None:
+            self._fence.require_open(self.id)
         self.calls += 1
+        began_s = _now_s()
         chained = context.within(self.deployment)
         # Without a place, a call that comes from a service of this replica: those who have the
         # places may be waiting for that very service. A chain that comes back in another way does
         # wait for one, like any caller; when all places wait for each other in this way, their
         # deadlines end it, and `HOPS_MAX` ends a longer chain.
         takes_place = not context.holds or not any(
-            actor.id in context.holds for actor in self._actors.values()
+            actor.id in context.holds for actor in self._members.actors.values()
         )
         outer = trace.set(context.trace)
         try:
             with self._mark:
                 return await self._open.run(
-                    self._call_program(
+                    self._members.call(
                         program, interface, function, args, chained, takes_place=takes_place
                     ),
                     partial(self._stopped, interface, function),
                 )
+        except LatticeError:
+            self.errors += 1
+            raise
         finally:
             trace.reset(outer)
+            self.busy_s += _now_s() - began_s
 
     def _stopped(self, interface: str, function: str) -> DeadlineExceededError:
         return DeadlineExceededError(
             f"replica {self.id} was stopped before {interface}#{function} ended; whether it took "
-            "effect is unknown"
+            "effect is unknown",
+            ended=True,
         )
 
     def _count_fuel(self, used: int) -> None:
@@ -237,19 +273,24 @@ class Replica:
 
     async def stop(self, *, within_s: float) -> None:
         """End the processes, then let the actors end their work, those that others need last."""
-        for process in self._processes.values():
-            await process.stop()
+        await self.halt()
         for name in reversed(self._prepared.start_order()):
-            if name in self._actors:
-                await self._actors[name].stop(within_s=within_s)
+            if name in self._members.actors:
+                await self._members.actors[name].stop(within_s=within_s)
 
-    @property
-    def _callees(self) -> tuple[StatelessProgram | ServiceActor, ...]:
-        return (*self._stateless.values(), *self._actors.values())
+    async def halt(self) -> None:
+        """End the processes at once, and return when they are gone."""
+        for process in self._members.processes.values():
+            await process.stop()
 
-    @property
-    def _services(self) -> tuple[ServiceActor | ServiceProcess, ...]:
-        return (*self._actors.values(), *self._processes.values())
+    def require_open(self) -> None:
+        """Return when calls may begin now: always, but for a strict singleton.
+
+        Raises:
+            NoRouteError: as `Fence.require_open`.
+        """
+        if self._fence is not None:
+            self._fence.require_open(self.id)
 
     def _world_of(self, program: str) -> World:
         world = self._prepared.world_of(program)
@@ -259,136 +300,10 @@ class Replica:
             outlet = outlets(asker, self._egress, self._invoker.internal)
         return replace(
             world,
+            config={**world.config, **(self._singleton.config if self._singleton else {})},
             directories=self._directories.of_program(program, self._prepared.parts_of(program)),
             log=self._log,
             meter=self._count_fuel,
             loopback=self._loopback,
             outlet=outlet,
         )
-
-    def _stateless_program(self, name: str) -> StatelessProgram:
-        what = "" if name == COMPOSED else f" component {name}"
-        return StatelessProgram(
-            f"replica {self.id}{what}",
-            self._prepared.programs[name],
-            limits=self._prepared.limits_of(name),
-            policy=self._prepared.policy_of(name),
-            imports_for=self._imports_for(name),
-            world=self._world_of(name),
-            clock=self._clock,
-        )
-
-    def _add_service(self, service: Service) -> None:
-        program = self._prepared.programs[service.name]
-        world = self._world_of(service.name)
-        imports_for = self._imports_for(service.name)
-        if interface := run_interface(program.type):
-            self._processes[service.name] = ServiceProcess(
-                service, program, interface, owner=self.id, deployment=self.deployment,
-                imports_for=imports_for, world=world, clock=self._clock,
-            )  # fmt: skip
-        else:
-            self._actors[service.name] = ServiceActor(
-                service, program, owner=self.id, deployment=self.deployment,
-                imports_for=imports_for, world=world, clock=self._clock, waits=self._waits,
-            )  # fmt: skip
-
-    async def _call_program(
-        self,
-        program: str,
-        interface: str,
-        function: str,
-        args: Sequence[Any],
-        context: CallContext,
-        *,
-        takes_place: bool,
-    ) -> Any:
-        """Return the result of a program's function.
-
-        `takes_place`: a call of components counts against their limit of concurrency.
-        """
-        part = self._prepared.part_of(program, interface, function)
-        inner = context.into((self.deployment, part, function))
-        actor = self._actors.get(program)
-        outer = None
-        if program in self._prepared.senders:
-            outer = at_work.set(inner.inside(actor.id) if actor is not None else inner)
-        try:
-            if actor is not None:
-                return await actor.call(interface, function, args, inner)
-            return await self._stateless[program].call(
-                interface, function, args, inner, takes_place=takes_place
-            )
-        finally:
-            if outer is not None:
-                at_work.reset(outer)
-
-    def _claim(
-        self,
-        program: str,
-        interface: str,
-        function: str,
-        context: CallContext,
-        *,
-        takes_place: bool,
-    ) -> Lease | None:
-        """Return a claim on an idle instance of a program, None: it is to be called."""
-        if program in self._prepared.senders:
-            return None  # its requests belong to the call, which `_call_program` tells
-        part = self._prepared.part_of(program, interface, function)
-        inner = context.into((self.deployment, part, function))
-        actor = self._actors.get(program)
-        if actor is not None:
-            return actor.claim(interface, function, inner)
-        return self._stateless[program].claim(interface, function, inner, takes_place=takes_place)
-
-    def _imports_for(self, program: str) -> ImportsFor:
-        return partial(self._imports, program)
-
-    def _imports(self, program: str, context: Callable[[], CallContext]) -> Mapping[str, Import]:
-        """Return the imports of an instance of a program, keyed by the names it imports."""
-        return {
-            connection.interface: self._import(connection, context, takes_place=takes_place)
-            for connection, takes_place in self._connections.get(program, ())
-        }
-
-    def _import(
-        self,
-        connection: Connection,
-        context: Callable[[], CallContext],
-        *,
-        takes_place: bool,
-    ) -> Import:
-        link = connection.link
-        if link is not None:
-
-            async def call_linked(_interface: str, function: str, args: Sequence[Any]) -> Any:
-                return await self._invoker.call(link, function, args, context())
-
-            return Forward(call_linked)
-
-        program, interface = connection.to, connection.to_interface
-
-        async def call(_interface: str, function: str, args: Sequence[Any]) -> Any:
-            return await self._call_program(
-                program, interface, function, args, context(), takes_place=takes_place
-            )
-
-        def claim(_interface: str, function: str) -> Lease | None:
-            return self._claim(program, interface, function, context(), takes_place=takes_place)
-
-        return Forward(call, claim)
-
-
-def _connections(prepared: Prepared) -> dict[str, list[tuple[Connection, bool]]]:
-    """Return the connections of each program, and whether calls through one take a place.
-
-    They do where a lazy component is called that never calls back: else those who have its places
-    may be waiting for that very call. What is composed bounds the calls from outside only.
-    """
-    found: dict[str, list[tuple[Connection, bool]]] = {}
-    for each in prepared.resolution.connections:
-        is_lazy = each.link is None and each.to != COMPOSED
-        takes_place = is_lazy and not prepared.reaches(each.to, each.program)
-        found.setdefault(each.program, []).append((each, takes_place))
-    return found

@@ -12,23 +12,31 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
+from hosts.admission import Admission, UnhealthyError
 from hosts.blackbox import Mark
 from hosts.directories import Directories
 from hosts.endpoints import Endpoints
+from hosts.fencing import Fence, Singleton
 from hosts.guarded import Guard
 from hosts.invoker import Invoker
 from hosts.lifecycle import (
     Event,
+    ReplicaCompleted,
     ReplicaFailed,
+    ReplicaFigures,
     ReplicaReady,
     ReplicaStopped,
+    ReplicaUnready,
+    SingletonFound,
     StartReplica,
     StopReplica,
 )
 from hosts.logbook import Logbook
-from hosts.replica import Replica
+from hosts.prober import Prober
+from hosts.probes import READY
+from hosts.replica import Replica, Surroundings
 from hosts.waits import Waits
 from hosts.workload import Workloads
 from lattice.clock import Clock
@@ -36,7 +44,11 @@ from lattice.errors import DeniedError, InternalError, LatticeError, first_cause
 from lattice.model.ids import Digest, ReplicaId
 
 DRAIN_S = 5.0
-"""Seconds that a stopping replica gets to finish its calls, as long as the bus waits for them."""
+"""Seconds that the replicas of a host that stops get to finish their calls, or one that failed."""
+
+PATIENCE_S = 30.0
+"""Longest that a replica gets for this when its target does not list it any more: as long as a call
+takes when its limits say nothing else, while others take the new ones."""
 
 STOP_S = 2.0
 """Seconds that the `stop` functions of its services get after that."""
@@ -48,10 +60,20 @@ log = logging.getLogger(__name__)
 class _Running:
     stop: anyio.Event = field(default_factory=anyio.Event)
     starting: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    probing: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    probed: anyio.Event | None = None  # set when nobody probes it any more; None: nobody does
+    ending: anyio.CancelScope = field(default_factory=anyio.CancelScope)  # in good order
+    draining: anyio.CancelScope | None = None  # while its calls are waited for
+    patience_s: float = 0.0  # how long; at least `DRAIN_S`
+    at_once: bool = False  # nothing of it may run any more
     replica: Replica | None = None
+    admission: Admission | None = None
     images: Mapping[str, str] = field(default_factory=dict[str, str])  # of a ready one, by part
     mark: Mark = field(default_factory=Mark)
     fault: LatticeError | None = None  # why it has to go, when nobody told it to stop
+    is_job: bool = False
+    has_completed: bool = False  # a job's, which ended well
+    probers: Mapping[str, Prober] = field(default_factory=dict[str, Prober])
 
 
 class Runner:
@@ -79,6 +101,8 @@ class Runner:
         self._guard = guard or Guard()
         self._directories = directories
         self._waits = Waits()
+        self.fence = Fence(clock)
+        """What keeps strict singletons from working; whoever has the lease moves it."""
         self._running: dict[ReplicaId, _Running] = {}
         self._ended = anyio.Event()
 
@@ -94,13 +118,24 @@ class Runner:
         if running is None:
             self._feed(ReplicaStopped(replica=command.replica))
             return
+        running.patience_s = PATIENCE_S
         running.stop.set()
         running.starting.cancel()
+        if command.at_once:
+            running.at_once = True
+            if running.replica is not None and running.admission is not None:
+                running.admission.refuse()
+                running.replica.end_calls()
+            running.ending.cancel()
 
     async def stop_all(self) -> None:
-        """Stop every replica and return when all are gone."""
-        for replica in tuple(self._running):
+        """Stop every replica and return when all are gone; their calls get `DRAIN_S`."""
+        until_s = anyio.current_time() + DRAIN_S
+        for replica, running in tuple(self._running.items()):
             self.stop(StopReplica(replica=replica))
+            running.patience_s = DRAIN_S
+            if running.draining is not None:
+                running.draining.deadline = min(running.draining.deadline, until_s)
         while self._running:
             self._ended = anyio.Event()
             await self._ended.wait()
@@ -114,28 +149,9 @@ class Runner:
                 running.fault = DeniedError(fault)
                 running.stop.set()
 
-    def calls(self) -> dict[ReplicaId, int]:
-        """Return how many calls each ready replica took since it started."""
-        return {i: r.replica.calls for i, r in self._running.items() if r.replica is not None}
-
-    def fuel(self) -> dict[ReplicaId, int]:
-        """Return what fuel the calls of each ready replica used since it started, if counted."""
-        ready = {i: r.replica for i, r in self._running.items() if r.replica is not None}
-        return {i: replica.fuel for i, replica in ready.items() if replica.fuel}
-
-    def restarts(self) -> dict[ReplicaId, int]:
-        """Return how often services of each ready replica were started again."""
-        return {i: r.replica.restarts for i, r in self._running.items() if r.replica is not None}
-
-    def looping(self) -> frozenset[ReplicaId]:
-        """Return the ready replicas of which a service fails again and again."""
-        ready = {i: r.replica for i, r in self._running.items() if r.replica is not None}
-        return frozenset(i for i, replica in ready.items() if replica.is_looping)
-
-    def troubles(self) -> dict[ReplicaId, str]:
-        """Return what is wrong with services of ready replicas at the moment."""
-        ready = {i: r.replica for i, r in self._running.items() if r.replica is not None}
-        return {i: replica.trouble for i, replica in ready.items() if replica.trouble}
+    def figures(self) -> dict[ReplicaId, ReplicaFigures]:
+        """Return what the replicas that live tell of themselves."""
+        return {i: r.replica.figures() for i, r in self._running.items() if r.replica is not None}
 
     @property
     def in_flight(self) -> int:
@@ -147,15 +163,19 @@ class Runner:
         outcome: Event
         try:
             await self._live(command, running)
-            outcome = ReplicaStopped(replica=command.replica)
+            ended = ReplicaCompleted if running.has_completed else ReplicaStopped
+            outcome = ended(replica=command.replica)
         except* LatticeError as group:
-            outcome = ReplicaFailed(replica=command.replica, reason=str(first_cause(group)))
+            outcome = ReplicaFailed(
+                replica=command.replica, reason=str(first_cause(group)), is_final=running.is_job
+            )
         except* Exception as group:
             fault = InternalError(f"replica {command.replica} failed by a mistake of the host")
             log.exception("%s", fault, exc_info=group)
             outcome = ReplicaFailed(
-                replica=command.replica, reason=f"{fault}: {group.exceptions[0]!r}"
-            )
+                replica=command.replica, reason=f"{fault}: {group.exceptions[0]!r}",
+                is_final=running.is_job,
+            )  # fmt: skip
         finally:
             self._running.pop(command.replica, None)
             running.mark.close()
@@ -165,55 +185,139 @@ class Runner:
         self._feed(outcome)
 
     async def _live(self, command: StartReplica, running: _Running) -> None:
-        deployment = str(command.deployment)
         async with anyio.create_task_group() as group:
             with running.starting, ExitStack() as start:
-                prepared = await self._workloads.prepare(deployment, command.generation)
-                images = {part.name: part.image for part in prepared.deployment.parts}
-                self._guard.quarantine.require_none_of(images)
-                running.mark = self._guard.black_box.mark(map(Digest, images.values()))
-                start.enter_context(running.mark)
-                replica = Replica(
-                    command.replica,
-                    prepared,
-                    invoker=self._invoker,
-                    clock=self._clock,
-                    mark=running.mark,
-                    log=lambda level, line: self._logbook.write(deployment, level, line),
-                    waits=self._waits,
-                    directories=self._directories.of_replica(command.replica),
-                )
-                await group.start(replica.run)
-                await self._endpoints.open(deployment, http=replica.answers_http)
-                self._ready.add(replica)
-                running.replica, running.images = replica, images
+                await self._begin(command, running, group, start)
             try:
                 if running.replica is not None:
-                    self._feed(ReplicaReady(replica=command.replica))
+                    self._told_begun(command.replica, running, group)
                     await running.stop.wait()
             finally:
-                if running.replica is not None:
+                if running.admission is not None:
                     if not running.stop.is_set():
-                        self._ready.remove(running.replica)  # it failed: no call must wait for it
+                        running.admission.refuse()  # it failed: no call must wait for it
                     with anyio.CancelScope(shield=True):
-                        await self._retire(running.replica)
+                        await self._retire(running)
             group.cancel_scope.cancel()
         if running.fault is not None:
             raise running.fault
 
-    async def _retire(self, replica: Replica) -> None:
-        """Take no new calls and finish the running ones, within `DRAIN_S`; then they are ended.
+    async def _begin(
+        self, command: StartReplica, running: _Running, group: TaskGroup, start: ExitStack
+    ) -> None:
+        """Make a replica that runs, and let calls in unless its probe has to say so."""
+        deployment = str(command.deployment)
+        prepared = await self._workloads.prepare(deployment, command.generation)
+        running.is_job = prepared.deployment.job is not None
+        images = {part.name: part.image for part in prepared.deployment.parts}
+        self._guard.quarantine.require_none_of(images)
+        singleton = None
+        if prepared.deployment.is_singleton:
+            self._feed(SingletonFound(replica=command.replica))
+            await anyio.lowlevel.checkpoint()  # here it ends, when it may not run now
+            singleton = Singleton(fence=self.fence, epoch=command.epoch, revision=command.revision)
+        running.mark = self._guard.black_box.mark(map(Digest, images.values()))
+        start.enter_context(running.mark)
+        replica = Replica(
+            command.replica,
+            prepared,
+            invoker=self._invoker,
+            clock=self._clock,
+            log=lambda level, line: self._logbook.write(deployment, level, line),
+            surroundings=Surroundings(
+                waits=self._waits,
+                mark=running.mark,
+                directories=self._directories.of_replica(command.replica),
+                singleton=singleton,
+            ),
+        )
+        running.probers = replica.probers()
+        await group.start(self._keep, replica, running)
+        admission = Admission(replica, self._endpoints)
+        if READY not in running.probers:
+            await admission.open()
+        running.replica, running.admission, running.images = replica, admission, images
 
-        After that its services end their work, within `STOP_S`.
+    async def _keep(
+        self, replica: Replica, running: _Running, *, task_status: TaskStatus[None]
+    ) -> None:
+        await replica.run(task_status=task_status)
+        # Only that of a job ends by itself, or as the end of what was told to stop.
+        running.has_completed = not running.stop.is_set()
+        running.stop.set()
+
+    def _told_begun(self, replica: ReplicaId, running: _Running, group: TaskGroup) -> None:
+        prober = running.probers.get(READY)
+        if prober is None:
+            self._feed(ReplicaReady(replica=replica))
+        else:
+            self._feed(ReplicaUnready(replica=replica, reason=prober.reason))
+        if running.probers:
+            running.probed = anyio.Event()
+            group.start_soon(self._probe, replica, running, running.probed)
+
+    async def _probe(self, replica: ReplicaId, running: _Running, probed: anyio.Event) -> None:
+        """Ask the probes until they are told to end, and do what they say."""
+        admission = running.admission
+        assert admission is not None, "what is probed has begun"
+
+        async def ready(is_ok: bool, reason: str) -> None:
+            if is_ok:
+                await admission.open()
+                self._feed(ReplicaReady(replica=replica))
+            else:
+                admission.refuse()
+                self._feed(ReplicaUnready(replica=replica, reason=reason))
+                await admission.close()
+
+        async def live(is_ok: bool, reason: str) -> None:
+            if not is_ok:
+                raise UnhealthyError(reason)
+
+        try:
+            with running.probing:
+                async with anyio.create_task_group() as group:
+                    for kind, prober in running.probers.items():
+                        group.start_soon(prober.run, ready if kind == READY else live)
+        finally:
+            probed.set()
+
+    async def _retire(self, running: _Running) -> None:
+        """Take no new calls and finish the running ones in time; then they are ended.
+
+        After that its services end their work, within `STOP_S`. When it has to go at once, also
+        later on the way, its calls and processes are ended, and nothing else is waited for.
         """
-        with anyio.move_on_after(DRAIN_S):
-            # The last one here stays ready until calls on their way to it are answered.
-            if not self._ready.is_last(replica):
-                self._ready.remove(replica)
-            await self._endpoints.close(replica.deployment, http=replica.answers_http)
-            self._ready.remove(replica)
-            await replica.drained()
-        self._ready.remove(replica)
-        replica.end_calls()
-        with anyio.move_on_after(STOP_S):
-            await replica.stop(within_s=STOP_S)
+        replica, admission = running.replica, running.admission
+        assert replica is not None, "what has begun is retired"
+        assert admission is not None, "what has begun was admitted"
+        if not running.at_once:
+            with running.ending:
+                await _end_probing(running, within_s=STOP_S)
+                wait_s = max(DRAIN_S, min(running.patience_s, replica.deadline_s))
+                with anyio.move_on_after(wait_s) as running.draining:
+                    await admission.close()
+                    await replica.drained()
+                admission.refuse()
+                replica.end_calls()
+                with anyio.move_on_after(STOP_S):
+                    await replica.stop(within_s=STOP_S)
+        if running.at_once:
+            await _end_probing(running, within_s=0.0)
+            admission.refuse()
+            replica.end_calls()
+            await replica.halt()
+            with anyio.move_on_after(STOP_S):
+                await admission.close()
+
+
+async def _end_probing(running: _Running, *, within_s: float) -> None:
+    """Return when nobody probes a replica any more; what is asked just now may be answered."""
+    if running.probed is None:
+        return
+    for prober in running.probers.values():
+        prober.end()
+    with anyio.move_on_after(within_s):
+        await running.probed.wait()
+    running.probing.cancel()
+    await running.probed.wait()

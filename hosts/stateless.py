@@ -46,6 +46,11 @@ class StatelessProgram:
         """Return how many calls run or wait."""
         return self._gate.in_flight
 
+    @property
+    def waiting(self) -> int:
+        """Return how many calls wait for their turn."""
+        return self._gate.waiting
+
     async def call(
         self,
         interface: str,

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import anyio
 
 from hosts.lifecycle import TargetSeen, TargetUnreadable
-from lattice.bus.base import Entry, Store
+from lattice.bus.base import Entry, Objects, Store
 from lattice.errors import DecodeError, LatticeError
 from lattice.model.host import Revision
-from lattice.model.ids import HostId
+from lattice.model.ids import Digest, HostId
 from lattice.wire.codec import decode_as
 from lattice.wire.messages import Target
 from lattice.wire.subjects import target as target_key
@@ -29,9 +29,14 @@ class Targets:
     """The target documents of one host. `feed` takes each one to the lifecycle core."""
 
     def __init__(
-        self, control: Store, host: HostId, feed: Callable[[TargetSeen | TargetUnreadable], None]
+        self,
+        control: Store,
+        artifacts: Objects,
+        host: HostId,
+        feed: Callable[[TargetSeen | TargetUnreadable], None],
     ) -> None:
         self._control = control
+        self._artifacts = artifacts
         self._key = target_key(host)
         self._feed = feed
 
@@ -42,7 +47,7 @@ class Targets:
                 async with self._control.watch(self._key) as entries:
                     async for entry in entries:
                         if isinstance(entry, Entry):
-                            self._see(entry)
+                            await self._see(entry)
             except LatticeError as exc:
                 log.warning("watch of %s lost, trying again: %s", self._key, exc)
             await anyio.sleep(WATCH_RETRY_S)
@@ -55,15 +60,20 @@ class Targets:
             log.info("target not read, the next heartbeat asks again: %s", exc)
             return
         if entry is not None:
-            self._see(entry)
+            await self._see(entry)
 
-    def _see(self, entry: Entry) -> None:
+    async def _see(self, entry: Entry) -> None:
         if entry.value is None:
             return  # Only the leader's documents count; a removed one says nothing.
         try:
             target = decode_as(Target, entry.value)
+            if target.body:
+                target = decode_as(Target, await self._artifacts.get(Digest(target.body)))
         except DecodeError as exc:
             reason = f"target at revision {entry.revision} is malformed, kept the old one: {exc}"
             self._feed(TargetUnreadable(sequence=entry.revision, reason=reason))
+            return
+        except LatticeError as exc:  # of a large target; it may have been replaced meanwhile
+            log.info("large target not read, the next heartbeat asks again: %s", exc)
             return
         self._feed(TargetSeen(revision=Revision(target.incarnation, entry.revision), target=target))

@@ -15,7 +15,9 @@ from lattice.wire.messages import TargetItem
 from scheduler.delivery import Changed
 from scheduler.generations import Wanted
 from scheduler.membership import Member, MembershipChanged
-from scheduler.placement.model import Key, Unplaced
+from scheduler.placement.model import Eviction, Key, Unplaced
+from scheduler.rollout import Progress
+from scheduler.wishes import Wish
 
 REPLICA_EVENTS_MAX = 64
 """Events of one kind about one change of a target; what is over it is one event with a count."""
@@ -109,12 +111,104 @@ class Announcements:
         self._unplaced = now
         return tuple(events)
 
+    def reverted(self, wanted: Wanted, revision: int) -> Emit:
+        """Tell that an earlier generation is desired again."""
+        data = {
+            "deployment": wanted.name,
+            "generation": wanted.generation,
+            "given_up": wanted.reverted,
+            "reason": wanted.reason,
+        }
+        kind = "rollout-reverted"
+        return Emit(id=f"{revision}.{kind}", kind=kind, entity=wanted.name, data=data)
+
+    def rollout(self, wanted: Wanted, revision: int, wish: Wish) -> list[Emit]:
+        """Tell of each step of a rollout and of a job's end. The id derives from the revision of
+        what is desired, so that the next leader's same step is the same event.
+        """
+        before = wish.before.phase if wish.before is not None else None
+        progress = wish.progress
+        kinds: list[tuple[str, dict[str, object]]] = []
+        if progress is not None and progress.phase != before:
+            is_replacing = any(demand.is_kept_only for demand in wish.demands)
+            kinds += _steps(before, progress, is_replacing=is_replacing)
+        if wish.status is not None:
+            verdict, was = wish.status[1].verdict, wish.status[0].verdict
+            if verdict and verdict != was:
+                counts: dict[str, object] = {
+                    "completed": wish.status[1].completed,
+                    "failed": wish.status[1].failed,
+                }
+                kinds.append((f"job-{verdict}", counts))
+        data: dict[str, object] = {"deployment": wanted.name, "generation": wanted.generation}
+        return [
+            Emit(id=f"{revision}.{kind}", kind=kind, entity=wanted.name, data=data | facts)
+            for kind, facts in kinds
+        ]
+
+    def preempted(
+        self, evictions: Sequence[Eviction], members: Mapping[HostId, Member]
+    ) -> list[Emit]:
+        """Tell which replicas leave a host because one of a higher priority needs the room."""
+        found: list[Emit] = []
+        for eviction in evictions:
+            member = members.get(eviction.host)
+            data = {
+                "deployment": eviction.victim[0],
+                "generation": eviction.victim[1],
+                "host": eviction.host,
+                "host_name": member.inventory.name if member is not None else "",
+                "count": eviction.count,
+                "by": eviction.by[0],
+                "by_generation": eviction.by[1],
+            }
+            found.append(self._emit("replica-preempted", eviction.victim[0], data))
+        return found
+
+    def scaled(self, name: DeploymentName, before: int, now: int) -> Emit:
+        """Tell that a deployment's load gave it another number of replicas."""
+        return self._emit(
+            "deployment-scaled", name, {"deployment": name, "before": before, "replicas": now}
+        )
+
+    def braked(self, lost: int, hosts: int) -> Emit:
+        """Tell that so many hosts are gone that replicas are moved slowly."""
+        return self._emit("mass-failure", "lattice", {"lost": lost, "hosts": hosts})
+
+    def brake_released(self) -> Emit:
+        """Tell that all that was lost with a mass of hosts is replaced, as far as it can be."""
+        return self._emit("mass-failure-over", "lattice", {})
+
+    def held_off(self, host: HostId, losses: int) -> Emit:
+        """Tell that a host that comes and goes gets nothing new for a while."""
+        return self._emit("host-held-off", host, {"host": host, "losses": losses})
+
     def malformed(self, key: str, reason: str) -> Emit:
         """Tell that a record cannot be read and is left alone."""
         return self._emit("record-malformed", key, {"key": key, "reason": reason})
 
     def _emit(self, kind: str, entity: str, data: Mapping[str, object]) -> Emit:
         return Emit(id=f"{self._epoch}.{next(self._numbers)}", kind=kind, entity=entity, data=data)
+
+
+def _steps(
+    before: str | None, progress: Progress, *, is_replacing: bool
+) -> list[tuple[str, dict[str, object]]]:
+    """Return the events of one change of phase."""
+    match progress.phase:
+        case "stuck":
+            return [("rollout-stuck", {"reason": progress.reason})]
+        case "paused":
+            return [("rollout-paused", {})]
+        case "canary":
+            return [("rollout-canary", {})]
+        case "steady":
+            return [("rollout-completed", {})] if before is not None else []
+        case "rolling":
+            kind = {"paused": "rollout-resumed", "canary": "canary-passed"}.get(before or "")
+            if kind is None and not is_replacing:
+                return []
+            return [(kind or "rollout-started", {})]
 
 
 def deployment_applied(name: str, generation: int, replicas: int, revision: int) -> Emit:

@@ -7,17 +7,20 @@ means is not known here.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from lattice.bus.base import Packet
 from lattice.clock import Clock
 from lattice.errors import ConflictError, DecodeError, DeniedError, InvalidError, NoRouteError
 from lattice.model.host import Report
+from lattice.model.ids import DeploymentName
 from lattice.wire import codec
 from lattice.wire.requests import Listing, OneDeployment, ReplicaListing
 from lattice.wire.subjects import Names
-from scheduler import views
-from scheduler.reconciler import Acknowledge, Reconciler, Refuse, Reported
+from scheduler import states, views
+from scheduler.assembling import Assembly
+from scheduler.reconciler import Acknowledge, Reconciler, Refuse, Reported, Woken
 
 Question = Mapping[str, Any]
 
@@ -52,6 +55,7 @@ class ReportAnswers:
     def __init__(self, names: Names, decide: Decide) -> None:
         self._names = names
         self._decide = decide
+        self._assembly = Assembly()
 
     async def handle(self, packet: Packet) -> bytes:
         """Return the acknowledgement.
@@ -63,11 +67,16 @@ class ReportAnswers:
             NoRouteError: this scheduler leads no longer.
         """
         as_json = codec.is_json(packet.headers)
-        report = codec.decode_as(Report, packet.body, as_json=as_json)
+        if as_json:
+            report = codec.decode_as(Report, packet.body, as_json=True)
+        else:
+            report = codec.decode_often(Report, packet.body)
         if self._names.heartbeat(report.host) != packet.subject:
             raise DeniedError(f"a report of host {report.host} came on {packet.subject}")
+        report, is_base_unknown = self._assembly.take(report)
         match self._decide(Reported(report=report)):
             case Acknowledge(ack=ack):
+                ack = replace(ack, is_base_unknown=is_base_unknown)
                 return codec.encode({"ok": ack}, as_json=as_json)
             case Refuse(reason=reason, is_leading=True):
                 raise ConflictError(reason, host=report.host)
@@ -75,8 +84,10 @@ class ReportAnswers:
                 raise NoRouteError("this scheduler leads no longer")
 
 
-def lead_verbs(core: Reconciler, clock: Clock) -> Mapping[str, Verb]:
-    """Return the verbs that only the active scheduler answers."""
+def lead_verbs(
+    core: Reconciler, clock: Clock, decide: Callable[[Woken], object]
+) -> Mapping[str, Verb]:
+    """Return the verbs that only the active scheduler answers; `decide` feeds its core."""
 
     async def hosts(question: Question) -> Mapping[str, object]:
         return views.hosts(core, clock.monotonic_s(), codec.convert(question, Listing))
@@ -85,6 +96,12 @@ def lead_verbs(core: Reconciler, clock: Clock) -> Mapping[str, Verb]:
         return views.replicas(core, codec.convert(question, ReplicaListing))
 
     async def status(question: Question) -> Mapping[str, object]:
-        return views.status(core, codec.convert(question, OneDeployment).name)
+        return states.status(core, codec.convert(question, OneDeployment).name)
 
-    return {"hosts": hosts, "replicas": replicas, "status": status}
+    async def wake(question: Question) -> Mapping[str, object]:
+        name = DeploymentName(codec.convert(question, OneDeployment).name)
+        decide(Woken(name=name))
+        wakes, is_ready = core.decider.wakes(name)
+        return {"wakes": wakes, "ready": is_ready}
+
+    return {"wake": wake, "hosts": hosts, "replicas": replicas, "status": status}

@@ -65,6 +65,10 @@ class FailureMemory:
         """Return all that is remembered of one generation, by host."""
         return dict(sorted(self._failures.get(key, {}).items()))
 
+    def failed(self) -> tuple[Key, ...]:
+        """Return the generations that failed somewhere."""
+        return tuple(sorted(self._failures))
+
     def next_end_s(self, now_s: float) -> float | None:
         """Return when the next avoidance ends, None when none is running."""
         ends = (f.until_s for hosts in self._failures.values() for f in hosts.values())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import anyio.to_thread
 
 from lattice.bus.base import Objects
+from lattice.component.probing import probe_faults
 from lattice.component.reader import read_component
 from lattice.component.resolution import Resolution
 from lattice.component.types import ComponentType
@@ -47,11 +48,14 @@ class Checker:
         """Return a deployment with its imports satisfied.
 
         Raises:
-            InvalidError: images or files are missing or malformed, or imports stay open.
+            InvalidError: images or files are missing or malformed, imports stay open, or probes
+                and job do not fit the parts.
             IncompatibleError: types differ between parts, or across a link.
         """
         types = await self._types_of(deployment)
         resolution = resolve(deployment, types)
+        if faults := probe_faults(deployment, types, resolution):
+            raise InvalidError(f"deployment {deployment.name} cannot be used", faults)
         return Checked(
             deployment=deployment,
             resolution=resolution,

@@ -20,17 +20,23 @@ from lattice.bus.base import Connection, Packet
 from lattice.clock import Clock, SystemClock
 from lattice.errors import LatticeError, UnavailableError
 from lattice.wire.subjects import API_QUEUE, Names
-from scheduler import delivery, election, reconciler
+from scheduler import delivery, election, reconciler, records
 from scheduler.announcements import Announcements, Emit
 from scheduler.answers import ReportAnswers, answer, lead_verbs
+from scheduler.asking_why import why_verbs
 from scheduler.collecting import DropGenerations, DropInventory
 from scheduler.election import Election
-from scheduler.observer import Observer
+from scheduler.keeping import Keeper
+from scheduler.large import LargeTargets
+from scheduler.observer import Observed, Observer
 from scheduler.outbox import Outbox
+from scheduler.probing import Probe
 from scheduler.profile import DEFAULT, Profile
 from scheduler.reconciler import Reconciler
+from scheduler.restoring import Restoring
 from scheduler.store import ControlStore
 from scheduler.submission import api_verbs
+from scheduler.suspecting import hear_disconnects, probe
 from scheduler.sweeping import Sweeper
 
 REQUESTS_MAX = 32
@@ -97,12 +103,13 @@ class _Controller:
         self._clock = clock
         self._profile = profile
         self._names = Names(connection.lattice)
-        self._store = ControlStore(connection.control)
+        self._store = ControlStore(connection.control, LargeTargets(connection.artifacts))
         holder, incarnation = f"{identity}/{uuid4().hex[:12]}", uuid4().hex
         self._election = Election(holder, incarnation, profile)
         self._outbox = Outbox(connection.events, self._names, identity=identity, clock=clock)
         self._observer = Observer(connection, self._observed, self._malformed)
         self._sweeper = Sweeper(connection)
+        self._keeper = Keeper(connection.control)
         self._term: _Term | None = None
         self._room = anyio.CapacityLimiter(REQUESTS_MAX)
         self._plan_wanted = anyio.Event()
@@ -158,13 +165,22 @@ class _Controller:
                     self._outbox.put(command)
                 case DropGenerations() | DropInventory():
                     self._group.start_soon(self._sweeper.carry_out, command)
+                case Probe():
+                    self._group.start_soon(self._probe, term, command)
+                case (
+                    records.ReadRecords()
+                    | records.KeepRecord()
+                    | records.Revert()
+                    | records.DeleteEnded()
+                ):
+                    self._group.start_soon(self._keep, term, command)
                 case _:
                     self._group.start_soon(self._deliver, term, command)
         if term.core.is_due and not isinstance(event, reconciler.Ticked):
             self._plan_wanted.set()
         return answered
 
-    def _observed(self, event: reconciler.DesiredRead | reconciler.InventoryRead) -> None:
+    def _observed(self, event: Observed) -> None:
         if (term := self._term) is not None:
             self._decide(term, event)
 
@@ -218,6 +234,15 @@ class _Controller:
             self._stores_doubted.set()
         self._elect(outcome)
 
+    async def _keep(self, term: _Term, command: records.Command) -> None:
+        outcome: records.Outcome | None = None
+        with anyio.move_on_after(REQUEST_S) as limit:
+            outcome = await self._keeper.carry_out(command)
+        if limit.cancelled_caught:
+            outcome = records.unknown(command)
+        if outcome is not None and self._term is term:
+            self._decide(term, outcome)
+
     async def _deliver(self, term: _Term, command: delivery.Command) -> None:
         outcome: delivery.Outcome
         async with self._room:
@@ -227,6 +252,8 @@ class _Controller:
                         outcome = await self._store.read_targets()
                     case delivery.ReadTarget():
                         outcome = await self._store.read_target(command)
+                    case delivery.SealTargets():
+                        outcome = await self._store.seal_targets(command)
                     case delivery.WriteTarget():
                         outcome = await self._store.write_target(command)
                     case delivery.DropTarget():
@@ -235,10 +262,17 @@ class _Controller:
             match command:
                 case delivery.ReadTargets():
                     outcome = delivery.TargetsUnread()
+                case delivery.SealTargets():
+                    outcome = delivery.TargetsUnsealed(writes=command.writes)
                 case delivery.ReadTarget() | delivery.WriteTarget() | delivery.DropTarget():
                     outcome = delivery.TargetUnknown(host=command.host, ticket=command.ticket)
         if self._term is term:
             self._decide(term, outcome)
+
+    async def _probe(self, term: _Term, asked: Probe) -> None:
+        probed = await probe(self._connection.bus, self._names, asked)
+        if self._term is term:
+            self._decide(term, probed)
 
     # --- time -----------------------------------------------------------------------------
 
@@ -287,7 +321,10 @@ class _Controller:
     # --- answers --------------------------------------------------------------------------
 
     async def _serve_api(self, *, task_status: TaskStatus[None]) -> None:
-        verbs = api_verbs(self._store, self._connection.artifacts, self._outbox.put)
+        verbs = {
+            **api_verbs(self._store, self._connection.artifacts, self._outbox.put),
+            "restore": Restoring(self._connection.control).restore,
+        }
 
         async def handle(packet: Packet) -> bytes:
             return await answer(packet, verbs)
@@ -309,20 +346,29 @@ class _Controller:
     async def _serve_term(self, term: _Term) -> None:
         """Answer reports and `lead` verbs while the term lasts."""
         reports = ReportAnswers(self._names, lambda event: self._decide(term, event))
-        verbs = lead_verbs(term.core, self._clock)
+        verbs = {
+            **lead_verbs(term.core, self._clock, lambda event: self._decide(term, event)),
+            **why_verbs(term.core, self._clock, self._store),
+        }
 
         async def handle(packet: Packet) -> bytes:
             return await answer(packet, verbs)
 
         bus, names = self._connection.bus, self._names
         with term.scope:
-            while True:
-                try:
-                    async with (
-                        bus.serve(names.heartbeat("*"), reports.handle, concurrency=HEARTBEATS_MAX),
-                        bus.serve(names.lead("*"), handle),
-                    ):
-                        await anyio.sleep_forever()
-                except LatticeError as exc:
-                    log.warning("heartbeats are not served, trying again: %s", exc)
-                await anyio.sleep(SERVE_RETRY_S)
+            async with anyio.create_task_group() as group:
+                group.start_soon(
+                    hear_disconnects, bus, names, lambda hint: self._decide(term, hint)
+                )
+                while True:
+                    try:
+                        async with (
+                            bus.serve(
+                                names.heartbeat("*"), reports.handle, concurrency=HEARTBEATS_MAX
+                            ),
+                            bus.serve(names.lead("*"), handle),
+                        ):
+                            await anyio.sleep_forever()
+                    except LatticeError as exc:
+                        log.warning("heartbeats are not served, trying again: %s", exc)
+                    await anyio.sleep(SERVE_RETRY_S)

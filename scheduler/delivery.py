@@ -7,16 +7,20 @@ and rewritten with what it holds before anything else is decided about that host
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from lattice.bus.base import BATCH_WRITES_MAX
 from lattice.model.host import Revision
 from lattice.model.ids import HostId
 from lattice.wire.messages import Target, TargetItem
 from scheduler.placement.model import NEEDS
 
 Items = tuple[TargetItem, ...]
+
+SEAL_ITEMS_MAX = 20_000
+"""Items of one batch: some four megabytes, which NATS keeps in memory until it is complete."""
 
 # --- events: each command below has exactly one of its outcomes -------------------------------
 
@@ -28,6 +32,7 @@ class Document:
     host: HostId
     items: Items
     revision: int
+    needs: tuple[str, ...] = NEEDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +80,31 @@ class TargetDropped:
     ticket: int
 
 
-Outcome = TargetsRead | TargetsUnread | TargetRead | TargetWritten | TargetDropped | TargetUnknown
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetsSealed:
+    """The batch was written; the revisions are those of its writes, in their order."""
+
+    writes: tuple[WriteTarget, ...]
+    revisions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetsUnsealed:
+    """The batch was refused, or its outcome is unknown."""
+
+    writes: tuple[WriteTarget, ...]
+
+
+Outcome = (
+    TargetsRead
+    | TargetsUnread
+    | TargetsSealed
+    | TargetsUnsealed
+    | TargetRead
+    | TargetWritten
+    | TargetDropped
+    | TargetUnknown
+)
 
 # --- commands ---------------------------------------------------------------------------------
 
@@ -114,7 +143,15 @@ class DropTarget:
     epoch: int
 
 
-Command = ReadTargets | ReadTarget | WriteTarget | DropTarget
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealTargets:
+    """Write several targets, all or none, each as `WriteTarget` says and under one fence."""
+
+    writes: tuple[WriteTarget, ...]
+    epoch: int
+
+
+Command = ReadTargets | ReadTarget | WriteTarget | DropTarget | SealTargets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +171,7 @@ class _Pending:
     step: Literal["seal", "write", "read", "to-read", "drop"]
     ticket: int
     items: Items = ()
+    needs: tuple[str, ...] = NEEDS
 
 
 class Delivery:
@@ -189,11 +227,11 @@ class Delivery:
             if pending.step == "to-read"
         )
 
-    def ensure(self, host: HostId) -> tuple[Command, ...]:
+    def ensure(self, host: HostId, items: Items = ()) -> tuple[Command, ...]:
         """Return what gives a host its document if it has none yet."""
         if self._unsealed is None or host in self._documents or host in self._pending:
             return ()
-        return (self._write(host, "seal", (), 0),)
+        return (self._write(host, "seal", items, NEEDS, 0),)
 
     def reseal(self, host: HostId) -> tuple[Command, ...]:
         """Read and rewrite a document that turned out to be newer than the one known here."""
@@ -201,14 +239,19 @@ class Delivery:
             return ()
         return (self._read(host),)
 
-    def propose(self, host: HostId, items: Items) -> tuple[Command, ...]:
-        """Return the write that makes a document hold `items`; none when it does or is busy."""
+    def propose(
+        self, host: HostId, items: Items, needs: tuple[str, ...] = NEEDS
+    ) -> tuple[Command, ...]:
+        """Return the write that makes a document hold `items`; none when it does or is busy.
+
+        `needs` names what a host must understand to run them.
+        """
         document = self._documents.get(host)
         if not self.is_sealed or document is None or host in self._pending:
             return ()
         if document.items == items:
             return ()
-        return (self._write(host, "write", items, document.revision),)
+        return (self._write(host, "write", items, needs, document.revision),)
 
     def drop(self, host: HostId) -> tuple[Command, ...]:
         """Return the removal of a document that lists nothing; none when it does or is busy."""
@@ -233,8 +276,10 @@ class Delivery:
                 return self._listed(documents), None
             case TargetRead(document=document):
                 if self._is_awaited(document.host, outcome.ticket):
-                    write = self._write(document.host, "seal", document.items, document.revision)
-                    return (write,), None
+                    return (self._sealing(document),), None
+                return (), None
+            case TargetsSealed() | TargetsUnsealed():
+                self._batch_ended(outcome)
                 return (), None
             case TargetWritten(host=host, revision=revision):
                 if self._is_awaited(host, outcome.ticket):
@@ -250,16 +295,32 @@ class Delivery:
                     self._pending[host].step = "to-read"
                 return (), None
 
+    def _batch_ended(self, outcome: TargetsSealed | TargetsUnsealed) -> None:
+        revisions = outcome.revisions if isinstance(outcome, TargetsSealed) else None
+        for position, write in enumerate(outcome.writes):
+            if not self._is_awaited(write.host, write.ticket):
+                continue
+            if revisions is None:
+                # Whichever was in the way, each is read and sealed by itself.
+                self._pending[write.host].step = "to-read"
+            else:
+                self._written(write.host, revisions[position])
+
     def _listed(self, documents: Iterable[Document]) -> tuple[Command, ...]:
         if self._unsealed is not None:
             return ()
         found = sorted(documents, key=lambda document: document.host)
         self._unsealed = {document.host for document in found}
-        return tuple(self._write(d.host, "seal", d.items, d.revision) for d in found)
+        return tuple(
+            SealTargets(writes=writes, epoch=self._epoch) if len(writes) > 1 else writes[0]
+            for writes in _batches(self._sealing(document) for document in found)
+        )
 
     def _written(self, host: HostId, revision: int) -> Changed | None:
         pending, before = self._pending.pop(host), self._documents.get(host)
-        self._documents[host] = Document(host=host, items=pending.items, revision=revision)
+        self._documents[host] = Document(
+            host=host, items=pending.items, revision=revision, needs=pending.needs
+        )
         if self._unsealed is not None:
             self._unsealed.discard(host)
         if before is None or before.items == pending.items:
@@ -276,19 +337,40 @@ class Delivery:
         self._pending[host] = _Pending("read", self._tickets, expected)
         return ReadTarget(host=host, ticket=self._tickets)
 
+    def _sealing(self, document: Document) -> WriteTarget:
+        return self._write(document.host, "seal", document.items, document.needs, document.revision)
+
     def _write(
-        self, host: HostId, step: Literal["seal", "write"], items: Items, expect: int
+        self,
+        host: HostId,
+        step: Literal["seal", "write"],
+        items: Items,
+        needs: tuple[str, ...],
+        expect: int,
     ) -> WriteTarget:
         self._tickets += 1
-        self._pending[host] = _Pending(step, self._tickets, items)
+        self._pending[host] = _Pending(step, self._tickets, items, needs)
         target = Target(
             host=host,
             epoch=self._epoch,
             incarnation=self._incarnation,
             # An empty target says nothing that a host could misunderstand.
-            needs=list(NEEDS) if items else [],
+            needs=list(needs) if items else [],
             items=list(items),
         )
         return WriteTarget(
             host=host, ticket=self._tickets, target=target, expect=expect, epoch=self._epoch
         )
+
+
+def _batches(writes: Iterable[WriteTarget]) -> Iterator[tuple[WriteTarget, ...]]:
+    batch: list[WriteTarget] = []
+    items = 0
+    for write in writes:
+        items += len(write.target.items)
+        if batch and (len(batch) == BATCH_WRITES_MAX or items > SEAL_ITEMS_MAX):
+            yield tuple(batch)
+            batch, items = [], len(write.target.items)
+        batch.append(write)
+    if batch:
+        yield tuple(batch)

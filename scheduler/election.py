@@ -110,8 +110,8 @@ Command = ReadLease | Acquire | Renew | Lead | Follow
 class Election:
     """One process's part in the election. Every request gets exactly one outcome as an event.
 
-    `holder` is new for every start of a process. `incarnation` names the control bucket if no term
-    was ever written in it.
+    `holder` and `incarnation` are new for every start of a process; `incarnation` names a control
+    bucket in which no term was ever written.
     """
 
     def __init__(self, holder: str, incarnation: str, profile: Profile) -> None:
@@ -122,6 +122,7 @@ class Election:
         self._lease_until_s = 0.0
         self._lease_revision: int | None = None  # None: read it before the next renewal
         self._renewals = 0
+        self._births = 0
         self._seen: tuple[int, float, float] | None = None  # revision, since when, its time to live
         self._is_asking = False
         self._next_ask_s: float | None = None
@@ -204,7 +205,7 @@ class Election:
         return self._acquire(now_s, read)
 
     def _acquire(self, now_s: float, read: LeaseRead) -> tuple[Command, ...]:
-        incarnation = read.term.incarnation if read.term else self._incarnation
+        incarnation = read.term.incarnation if read.term else self._new_incarnation()
         self._is_asking = True
         self._renewals = 0
         return (
@@ -216,6 +217,13 @@ class Election:
                 asked_s=now_s,
             ),
         )
+
+    def _new_incarnation(self) -> str:
+        """Return a name for a bucket without a term: a new one each time, because this process may
+        see the bucket lost and made again.
+        """
+        self._births += 1
+        return self._incarnation if self._births == 1 else f"{self._incarnation}-{self._births}"
 
     def _acquired(self, now_s: float, event: Acquired) -> tuple[Command, ...]:
         until_s = event.asked_s + self._profile.leader_lease_s

@@ -1,17 +1,19 @@
-"""Which hosts are there, judged by their reports alone; a core without I/O, one for each term.
+"""Which hosts are there, judged by their reports and connections; a core, one for each term.
 
 It decides whether a report counts and who joined, was lost or came back. It neither places nor
-withdraws anything.
+withdraws anything. A host whose connection is gone is lost before its lease ran out: what may run
+only once in the lattice has to wait for that, see `Member.heard_at_s`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from lattice.model.host import Inventory, Report
 from lattice.model.ids import HostId
+from scheduler.probing import Hinted, Probe, Probed, Probing
 from scheduler.profile import Profile
 
 MemberState = Literal["ready", "silent", "lost"]
@@ -22,6 +24,9 @@ report may be late, two in a row are not."""
 
 DEAF_RENEWALS = 1.5
 """Renewals of the lease without any answer after which a scheduler takes itself for cut off."""
+
+LATE_HEARTBEATS = 1.4
+"""Silence of a host, in heartbeats, that is a hint: their pace varies by a tenth."""
 
 RETIRED_BOOTS_MAX = 8
 """Former processes of one host that are remembered, so that a late report is not taken for news."""
@@ -92,6 +97,7 @@ class Membership:
         self._began_s = now_s
         self._heard_s = now_s
         self._members: dict[HostId, _Member] = {}
+        self._probing = Probing(profile.heartbeat_s)
 
     def members(self) -> Mapping[HostId, Member]:
         """Return the hosts with an inventory, by id in sorted order."""
@@ -106,6 +112,27 @@ class Membership:
             if member.inventory is not None
         }
 
+    def member(self, host: HostId) -> Member | None:
+        """Return one host, None when it has no inventory."""
+        member = self._members.get(host)
+        if member is None or member.inventory is None:
+            return None
+        return Member(
+            inventory=member.inventory,
+            state=member.state,
+            report=member.report,
+            heard_at_s=member.heard_at_s if member.report else None,
+        )
+
+    def silence_s(self, now_s: float, host: HostId) -> float:
+        """Return for how long a host has been silent, at most since this scheduler could hear it;
+        0 for one that is not known."""
+        member = self._members.get(host)
+        if member is None:
+            return 0.0
+        since_s = member.heard_at_s if member.report else member.known_at_s
+        return max(0.0, now_s - max(since_s, self._began_s))
+
     def last_report(self, host: HostId) -> Report | None:
         """Return the last report of a host that counted in this term."""
         member = self._members.get(host)
@@ -115,6 +142,17 @@ class Membership:
         """Tell whether a host has an inventory, or reports without one."""
         member = self._members.get(host)
         return member is not None and (member.inventory is not None or member.state != "lost")
+
+    def reports(self) -> Iterator[Report]:
+        """Yield the last report of each host that is there."""
+        for member in self._members.values():
+            if member.report is not None and member.state == "ready":
+                yield member.report
+
+    def has_inventory(self, host: HostId) -> bool:
+        """Tell whether a host's inventory stands."""
+        member = self._members.get(host)
+        return member is not None and member.inventory is not None
 
     def is_settled(self, now_s: float) -> bool:
         """Tell whether every host known at the take-over has reported or had the time to."""
@@ -131,6 +169,7 @@ class Membership:
         """Take a host's facts; None when it left in order."""
         if inventory is None:
             member = self._members.pop(host, None)
+            self._probing.clear(host)
             if member is None or member.inventory is None:
                 return ()
             return (MembershipChanged(host=host, change="left"),)
@@ -154,6 +193,7 @@ class Membership:
         before = member.state
         is_new_boot = last is None or last.boot != report.boot
         member.report, member.heard_at_s, member.state = report, now_s, "ready"
+        self._probing.clear(report.host)
         if member.inventory is None:
             return Accepted()
         return Accepted(changes=_arrival(report, before, last, is_new_boot=is_new_boot))
@@ -182,11 +222,48 @@ class Membership:
             since_s = member.heard_at_s if member.report else member.known_at_s
             if member.state == "lost" or now_s - max(since_s, self._began_s) <= limit_s:
                 continue
-            member.state = "lost"
-            if member.inventory is not None:
-                reason = f"no heartbeat for {limit_s:g} s"
-                changes.append(MembershipChanged(host=host, change="lost", reason=reason))
+            changes += self._give_up(host, member, f"no heartbeat for {limit_s:g} s")
         return tuple(changes)
+
+    def late(self, now_s: float) -> tuple[Probe, ...]:
+        """Return the questions to hosts whose heartbeat is late."""
+        limit_s = LATE_HEARTBEATS * self._profile.heartbeat_s
+        return tuple(
+            probe
+            for host, member in sorted(self._members.items())
+            if member.state == "ready" and now_s - member.heard_at_s > limit_s
+            for probe in self.hinted(now_s, Hinted(host=host, reason="its heartbeat was late"))
+        )
+
+    def hinted(self, now_s: float, event: Hinted) -> tuple[Probe, ...]:
+        """Return the question to a host that may be gone.
+
+        Only a host that reported since this scheduler heard others at all is asked: after an outage
+        of NATS, and after a take-over, hosts have the time to connect again.
+        """
+        member = self._members.get(event.host)
+        if member is None or member.state != "ready" or member.heard_at_s <= self._began_s:
+            return ()
+        return self._probing.suspect(now_s, event.host, event.reason)
+
+    def probed(
+        self, now_s: float, event: Probed
+    ) -> tuple[tuple[MembershipChanged, ...], tuple[Probe, ...]]:
+        """Give up a host whose connection is gone; return what changed and what to ask next."""
+        reason, probes = self._probing.probed(now_s, event)
+        member = self._members.get(event.host)
+        if not reason or member is None or member.state != "ready":
+            return (), probes
+        if member.heard_at_s <= self._began_s or now_s - self._heard_s > self._deaf_s:
+            return (), probes
+        return self._give_up(event.host, member, reason), probes
+
+    def _give_up(self, host: HostId, member: _Member, reason: str) -> tuple[MembershipChanged, ...]:
+        member.state = "lost"
+        self._probing.clear(host)
+        if member.inventory is None:
+            return ()
+        return (MembershipChanged(host=host, change="lost", reason=reason),)
 
     @property
     def _deaf_s(self) -> float:

@@ -17,8 +17,9 @@ from lattice.errors import DecodeError, LatticeError
 from lattice.model.host import Inventory
 from lattice.model.ids import DeploymentName, HostId, name_fault
 from lattice.wire.codec import decode_as
-from lattice.wire.messages import DeploymentRecord
-from lattice.wire.subjects import DESIRED
+from lattice.wire.messages import DeploymentRecord, Restore
+from lattice.wire.subjects import DESIRED, RESTORE
+from scheduler.memory import RestoreSeen
 from scheduler.reconciler import DesiredRead, InventoryRead
 from scheduler.store import wanted_of
 
@@ -27,7 +28,7 @@ WATCH_RETRY_S = 1.0
 
 log = logging.getLogger(__name__)
 
-Observed = DesiredRead | InventoryRead
+Observed = DesiredRead | InventoryRead | RestoreSeen
 
 
 class Observer:
@@ -44,9 +45,12 @@ class Observer:
         self._tell_malformed = tell_malformed
         self._desired: dict[str, DesiredRead] = {}
         self._inventories: dict[str, InventoryRead] = {}
+        self._restore: RestoreSeen | None = None
 
     def known(self) -> Iterator[Observed]:
         """Yield what a new term begins with."""
+        if self._restore is not None:
+            yield self._restore
         yield from list(self._desired.values())
         yield from list(self._inventories.values())
 
@@ -101,6 +105,9 @@ class Observer:
             self._complain(entry, f"{type(exc).__name__}: {exc}")
 
     def _desired_seen(self, entry: Entry) -> None:
+        if entry.key == RESTORE:
+            self._restore_seen(entry)
+            return
         name = DeploymentName(entry.key.partition(".")[2])
         if fault := name_fault(name):
             self._complain(entry, fault)
@@ -121,6 +128,13 @@ class Observer:
             seen = DesiredRead(name=name, wanted=None, revision=entry.revision, is_malformed=True)
         self._desired[entry.key] = seen
         self._tell(seen)
+
+    def _restore_seen(self, entry: Entry) -> None:
+        if entry.value is None:
+            self._restore = None
+            return
+        self._restore = RestoreSeen(is_running=decode_as(Restore, entry.value).is_running)
+        self._tell(self._restore)
 
     def _inventory_seen(self, entry: Entry) -> None:
         host = HostId(entry.key)

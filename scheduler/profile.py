@@ -36,3 +36,6 @@ DEFAULT = Profile(
 
 FAST = Profile(heartbeat_s=0.5, lost_after_s=1.5, host_lease_s=1.5, leader_lease_s=1.5, tick_s=0.1)
 """For one machine or one rack, and for tests."""
+
+PROFILES = {"default": DEFAULT, "fast": FAST}
+"""By the names that people give them; hosts learn their pace from the scheduler."""

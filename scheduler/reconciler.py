@@ -9,94 +9,58 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import assert_never
 
-from lattice.model.host import Inventory, Report
+from lattice.model.host import Report, Taint
 from lattice.model.ids import DeploymentName, HostId
-from lattice.wire.messages import HeartbeatAck, TargetItem
-from scheduler import delivery
-from scheduler.announcements import Announcements, Emit
+from lattice.wire.messages import HeartbeatAck
+from scheduler import delivery, records
+from scheduler.announcements import Announcements
+from scheduler.around import Around
 from scheduler.backoff import FailureMemory
 from scheduler.collecting import Collector, DropGenerations, DropInventory, Found, HistoryRead
+from scheduler.deciding import Decider
 from scheduler.delivery import Delivery
-from scheduler.generations import Assigned, Wanted, assigned_by_key, demands, giving_way
+from scheduler.flapping import TAINT, Flapping
+from scheduler.generations import Wanted
 from scheduler.lagging import Lags
 from scheduler.membership import Accepted, Ignored, Member, Membership, MembershipChanged, Refused
-from scheduler.placement.model import Candidate, Demand, Key, Plan, Unplaced
-from scheduler.placement.plan import plan
+from scheduler.memory import Memory, RestoreSeen, running_items
+from scheduler.pacing import ZONE
+from scheduler.placement.model import Candidate, Key, Unplaced
+from scheduler.placement.plan import State
+from scheduler.probing import Hinted, Probed
 from scheduler.profile import Profile
+from scheduler.reconciler_events import (
+    Acknowledge,
+    Command,
+    DesiredRead,
+    Event,
+    InventoryRead,
+    LeaseExtended,
+    Refuse,
+    Reported,
+    Ticked,
+)
+from scheduler.wishes import Woken
+
+__all__ = [
+    "FAILURES_MIN",
+    "Acknowledge",
+    "Command",
+    "DesiredRead",
+    "Event",
+    "InventoryRead",
+    "LeaseExtended",
+    "Reconciler",
+    "Refuse",
+    "Reported",
+    "Ticked",
+    "Woken",
+]
 
 FAILURES_MIN = 2
 """Failed starts after which a replica is moved: the host itself repeats the first at once."""
-
-# --- events ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticked:
-    """Time passed; plans are made at ticks only, so that changes that come together are one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseExtended:
-    """The own leadership is certain until then."""
-
-    until_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesiredRead:
-    """A deployment's desired state; `wanted` is None when it was deleted.
-
-    A record that `is_malformed` keeps whatever the deployment has.
-    """
-
-    name: DeploymentName
-    wanted: Wanted | None
-    revision: int
-    is_malformed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InventoryRead:
-    """A host's facts; None when it left."""
-
-    host: HostId
-    inventory: Inventory | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reported:
-    """A heartbeat: answered by exactly one `Acknowledge` or `Refuse`."""
-
-    report: Report
-
-
-Event = (
-    Ticked | LeaseExtended | DesiredRead | InventoryRead | Reported | HistoryRead | delivery.Outcome
-)
-
-# --- commands -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acknowledge:
-    """Answer the report."""
-
-    ack: HeartbeatAck
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refuse:
-    """Answer the report with a conflict, or with "no route" when this scheduler does not lead."""
-
-    host: HostId
-    reason: str
-    is_leading: bool = True
-
-
-Command = Acknowledge | Refuse | Emit | DropGenerations | DropInventory | delivery.Command
 
 
 class Reconciler:
@@ -109,20 +73,36 @@ class Reconciler:
         self.delivery = Delivery(epoch, incarnation)
         self.membership = Membership(profile, now_s=now_s)
         self.failures = FailureMemory()
-        self.wanted: dict[DeploymentName, Wanted | None] = {}  # None: the record is malformed
-        self.unplaced: Mapping[Key, Unplaced] = {}
+        self.flapping = Flapping(profile)
+        self.decider = Decider(epoch=epoch, incarnation=incarnation, profile=profile, now_s=now_s)
+        self.planned_at_s: float | None = None
         self.announcements = Announcements(epoch)
         self._collector = Collector()
+        self.memory = Memory(incarnation, profile.lost_after_s)
         self._lags = Lags(profile.heartbeat_s)
         self._profile = profile
         self._lease_until_s = lease_until_s
-        self._is_due = True  # something changed since the last plan
-        self._wake_s: float | None = None  # when the next avoidance of a host ends
+        self._avoided_s: float | None = None  # when the next avoidance of a host ends
 
     @property
     def is_due(self) -> bool:
         """Tell whether the next tick has something to plan."""
-        return self._is_due
+        return self.decider.is_due
+
+    @property
+    def wanted(self) -> Mapping[DeploymentName, Wanted | None]:
+        """Return what is desired; None for a record that cannot be read."""
+        return self.decider.wishes.wanted
+
+    @property
+    def unplaced(self) -> Mapping[Key, Unplaced]:
+        """Return what fitted nowhere in the last plan."""
+        return self.decider.unplaced
+
+    @property
+    def state(self) -> State:
+        """Return the state of placement, as the last plan left it."""
+        return self.decider.state
 
     def handle(self, now_s: float, event: Event) -> tuple[Command, ...]:
         """Take in one event and return what to do about it, in order."""
@@ -138,10 +118,17 @@ class Reconciler:
                 return self._desired(event)
             case InventoryRead():
                 changes = self.membership.inventory_read(now_s, event.host, event.inventory)
-                self._is_due = True
-                return self._changed(changes)
+                self.decider.host_changed(event.host, event.inventory)
+                return self._changed(now_s, changes)
             case Reported():
                 return self._reported(now_s, event.report)
+            case RestoreSeen():
+                return self._restore_seen(now_s, event)
+            case Hinted() | Probed():
+                return self._suspected(now_s, event)
+            case Woken() | records.RecordsRead() | records.RecordsUnread() | records.RecordKept():
+                self.decider.told(now_s, event)
+                return ()
             case HistoryRead():
                 return self._collect(now_s, event.generations)
             case _:
@@ -150,22 +137,62 @@ class Reconciler:
     # --- what is known --------------------------------------------------------------------
 
     def _desired(self, event: DesiredRead) -> tuple[Command, ...]:
-        self._is_due = True
-        if event.is_malformed:
-            self.wanted[event.name] = None
-            return ()
-        if event.wanted is None:
-            self.wanted.pop(event.name, None)
+        before = self.wanted.get(event.name)
+        if event.wanted is None and not event.is_malformed:
+            self.decider.deleted(event.name)
         else:
-            self.wanted[event.name] = event.wanted
-        return self.announcements.desired(event.name, event.wanted, event.revision)
+            self.decider.desired(event.name, event.wanted, event.revision)
+        if event.is_malformed:
+            return ()
+        told = self.announcements.desired(event.name, event.wanted, event.revision)
+        given_up = before.generation if before is not None else 0
+        if event.wanted is not None and given_up and event.wanted.reverted == given_up:
+            return (*told, self.announcements.reverted(event.wanted, event.revision))
+        return told
 
-    def _changed(self, changes: tuple[MembershipChanged, ...]) -> tuple[Command, ...]:
+    def _changed(self, now_s: float, changes: tuple[MembershipChanged, ...]) -> tuple[Command, ...]:
         if not changes:
             return ()
-        self._is_due = True
         members = self.membership.members()
-        return tuple(self.announcements.host(change, members) for change in changes)
+        commands: list[Command] = []
+        for change in changes:
+            host = change.host
+            commands.append(self.announcements.host(change, members))
+            self.decider.host_changed(host, members[host].inventory if host in members else None)
+            match change.change:
+                case "lost":
+                    self.flapping.lost(now_s, host)
+                    self.decider.reported(now_s, host, None)
+                    commands += self._mass(now_s, host, members)
+                case "left":
+                    self.flapping.forget(host)
+                    self.decider.reported(now_s, host, None)
+                case "returned":
+                    self.decider.brake.returned(host)
+                    if self.flapping.returned(now_s, host):
+                        losses = self.flapping.losses(host)
+                        commands.append(self.announcements.held_off(host, losses))
+                case "joined" | "rebooted":
+                    pass
+        return tuple(commands)
+
+    def _mass(
+        self, now_s: float, host: HostId, members: Mapping[HostId, Member]
+    ) -> tuple[Command, ...]:
+        """Put the brake on when so much is gone at once that the network may be at fault."""
+        zones = Counter(member.inventory.labels.get(ZONE, "") for member in members.values())
+        zone = members[host].inventory.labels.get(ZONE, "") if host in members else ""
+        replicas = sum(self.decider.ledger.listed(host).values())
+        if not self.decider.brake.lost(now_s, host, zone, zones, replicas):
+            return ()
+        lost = sum(1 for member in members.values() if member.state == "lost")
+        return (self.announcements.braked(lost, len(members)),)
+
+    def _suspected(self, now_s: float, event: Hinted | Probed) -> tuple[Command, ...]:
+        if isinstance(event, Hinted):
+            return self.membership.hinted(now_s, event)
+        changes, probes = self.membership.probed(now_s, event)
+        return (*probes, *self._changed(now_s, changes))
 
     def _reported(self, now_s: float, report: Report) -> tuple[Command, ...]:
         if now_s >= self._lease_until_s:
@@ -181,16 +208,45 @@ class Reconciler:
                 pass
             case _ as unreachable:
                 assert_never(unreachable)
-        commands: list[Command] = [*self.delivery.ensure(report.host)]
+        commands: list[Command] = [*self._document_for(report)]
         required = self.delivery.revision(report.host)
         is_newer = report.adopted.sequence > required.sequence and required.sequence > 0
         is_ahead = report.adopted.incarnation == required.incarnation and is_newer
         if is_ahead or self._lags.is_due(now_s, report, required):
             commands += self.delivery.reseal(report.host)
-        if last is None or _states(last) != _states(report):
-            self._is_due = True
+        if self.flapping.heard(now_s, report.host):
+            member = self.membership.member(report.host)
+            self.decider.host_changed(report.host, member.inventory if member else None)
+        is_same = last is not None and last.replicas == report.replicas
+        if not is_same:
             self._note_failures(now_s, report)
-        return (self._ack(report, is_granting=True), *commands, *self._changed(changes))
+        changed = self._changed(now_s, changes)
+        self.decider.reported(now_s, report.host, report, is_same=is_same)
+        if commands:
+            self.decider.written(report.host, self.delivery, None)
+        acknowledged = self._ack(report, is_granting=True)
+        if acknowledged.ack.lease_ms:
+            self.decider.singletons.granted(now_s, report.host)
+        return (acknowledged, *commands, *changed)
+
+    def _document_for(self, report: Report) -> tuple[Command, ...]:
+        """Give a host its document if it has none; what it runs stays when the bucket was lost."""
+        match self.memory.verdict(report, is_wanted=bool(self.wanted)):
+            case "wait":
+                return ()
+            case "adopt":
+                return self.delivery.ensure(report.host, running_items(report))
+            case "empty":
+                return self.delivery.ensure(report.host)
+
+    def _restore_seen(self, now_s: float, event: RestoreSeen) -> tuple[Command, ...]:
+        self.memory.restore_seen(now_s, event)
+        return tuple(
+            command
+            for member in self.membership.members().values()
+            if member.report is not None and member.state == "ready"
+            for command in self._document_for(member.report)
+        )
 
     def _ack(self, report: Report, *, is_granting: bool) -> Acknowledge:
         """Grant a lease only to a host whose target this term has sealed."""
@@ -201,6 +257,8 @@ class Reconciler:
                 sequence=report.sequence,
                 required=self.delivery.revision(report.host),
                 lease_ms=round(lease_s * 1000),
+                heartbeat_ms=round(self._profile.heartbeat_s * 1000),
+                is_inventory_wanted=not self.membership.has_inventory(report.host),
             )
         )
 
@@ -209,83 +267,63 @@ class Reconciler:
             is_failing = replica.state == "failed" and replica.restarts >= FAILURES_MIN
             if is_failing or replica.state == "crash-loop":
                 key = (replica.deployment, replica.generation)
-                self.failures.note(now_s, key, report.host, replica.reason)
+                if self.failures.note(now_s, key, report.host, replica.reason):
+                    self.decider.look_at(replica.deployment)
 
     def _delivered(self, outcome: delivery.Outcome) -> tuple[Command, ...]:
         commands, changed = self.delivery.handle(outcome)
-        if isinstance(outcome, delivery.TargetWritten):
-            self._is_due = True
+        for host in _hosts_of(outcome):
+            is_about = changed is not None and changed.host == host
+            self.decider.written(host, self.delivery, changed if is_about else None)
         if changed is None:
             return commands
-        members = self.membership.members()
-        return (*commands, *self.announcements.target(changed, members.get(changed.host)))
+        member = self.membership.member(changed.host)
+        return (*commands, *self.announcements.target(changed, member))
 
     # --- decisions ------------------------------------------------------------------------
 
     def _ticked(self, now_s: float) -> tuple[Command, ...]:
-        lost = self._changed(self.membership.ticked(now_s))
+        lost = self._changed(now_s, self.membership.ticked(now_s))
         if now_s >= self._lease_until_s:
             return lost
-        retries = self.delivery.retry()
-        if self._wake_s is not None and now_s >= self._wake_s:
-            self._is_due = True
+        retries = (*self.delivery.retry(), *self.membership.late(now_s))
+        kept = self.decider.records_due(now_s)
         is_ready = self.delivery.is_sealed and self.membership.is_settled(now_s)
-        if not self._is_due or not is_ready:
-            return (*lost, *retries)
-        self._is_due = False
-        return (*lost, *retries, *self._plan(now_s))
+        if self.memory.is_waiting(now_s, self.membership.reports(), self.delivery.documents):
+            is_ready = False
+        if not is_ready or not self.decider.is_informed:
+            return (*lost, *retries, *kept)
+        if self._avoided_s is not None and now_s >= self._avoided_s:
+            for name, _ in self.failures.failed():
+                self.decider.look_at(name)
+        scaled = tuple(
+            self.announcements.scaled(name, before, count)
+            for name, before, count in self.decider.ticked(now_s, self.membership)
+        )
+        if not self.decider.is_due:
+            return (*lost, *retries, *kept, *scaled)
+        return (*lost, *retries, *kept, *scaled, *self._plan(now_s))
 
     def _plan(self, now_s: float) -> tuple[Command, ...]:
-        members = self.membership.members()
-        assigned = assigned_by_key(
-            item for host in self.delivery.documents for item in self.delivery.expected_items(host)
+        keys = {w.key for w in self.wanted.values() if w is not None}
+        self.failures.forget(now_s, frozenset({*self.decider.ledger.keys(), *keys}))
+        self._avoided_s = self.failures.next_end_s(now_s)
+        self.planned_at_s = now_s
+        around = Around(
+            delivery=self.delivery,
+            membership=self.membership,
+            failures=self.failures,
+            announcements=self.announcements,
+            candidate=self._candidate,
+            is_flapping=self.flapping.is_any,
         )
-        keys = frozenset({*assigned, *(w.key for w in self.wanted.values() if w is not None)})
-        self.failures.forget(now_s, keys)
-        self._wake_s = self.failures.next_end_s(now_s)
-        running = self._running(members)
-        made, needs = self._decide(now_s, members, assigned, running)
-        self.unplaced = {(u.deployment, u.generation): u for u in made.unplaced}
-        commands: list[Command] = []
-        for host in sorted(self.delivery.documents):
-            if self.delivery.is_busy(host):
-                continue
-            counts = made.assignments.get(host, {})
-            commands += self.delivery.propose(host, self._items(host, counts, needs))
-        return (*commands, *self.announcements.unplaced(made.unplaced))
-
-    def _decide(
-        self,
-        now_s: float,
-        members: Mapping[HostId, Member],
-        assigned: Mapping[Key, Assigned],
-        running: Mapping[Key, int],
-    ) -> tuple[Plan, dict[Key, Demand]]:
-        """Plan, and once more with one old replica less where that lets a new one in."""
-        hosts = [self._candidate(host, member) for host, member in members.items()]
-        current = {
-            host: {
-                (DeploymentName(item.deployment), item.generation): item.count
-                for item in self.delivery.expected_items(host)
-            }
-            for host in self.delivery.documents
-        }
-        avoided = {
-            w.key: self.failures.avoided(now_s, w.key)
-            for w in self.wanted.values()
-            if w is not None
-        }
-        needs = demands(self.wanted, assigned, running, avoided, {})
-        made = plan(needs, hosts, current)
-        if spared := giving_way(made, self.wanted, assigned, running):
-            needs_less = demands(self.wanted, assigned, running, avoided, spared)
-            made_less = plan(needs_less, hosts, current)
-            if _missing(made_less) < _missing(made):
-                made, needs = made_less, needs_less
-        return made, {demand.key: demand for demand in needs}
+        return self.decider.plan(now_s, around)
 
     def _candidate(self, host: HostId, member: Member) -> Candidate:
         inventory = member.inventory
+        taints = inventory.taints
+        if losses := self.flapping.losses(host):
+            taints = (*taints, Taint(key=TAINT, value=str(losses)))
         return Candidate(
             id=host,
             labels=inventory.labels,
@@ -294,13 +332,17 @@ class Reconciler:
             features=inventory.features,
             state=member.state,
             is_cordoned=inventory.is_cordoned,
+            is_draining=inventory.is_draining,
             is_frozen=self.delivery.is_busy(host) or host not in self.delivery.documents,
+            taints=taints,
+            devices=inventory.devices,
         )
 
     def _collect(self, now_s: float, history: tuple[Key, ...]) -> tuple[Command, ...]:
         """Remove what has been of no use for long enough; only a certain leader does."""
         if now_s >= self._lease_until_s or not self.delivery.is_sealed:
             return ()
+        self.decider.wishes.drop_orphans()
         members, documents = self.membership.members(), self.delivery.documents
         garbage = self._collector.look(
             now_s,
@@ -313,11 +355,7 @@ class Reconciler:
                 ),
                 history=history,
                 wanted={name: w.generation if w else None for name, w in self.wanted.items()},
-                assigned=frozenset(
-                    assigned_by_key(
-                        item for host in documents for item in self.delivery.expected_items(host)
-                    )
-                ),
+                assigned=frozenset(self.decider.ledger.keys()),
             ),
         )
         commands: list[Command] = [
@@ -330,48 +368,17 @@ class Reconciler:
             commands.append(DropGenerations(generations=garbage.generations, epoch=self.epoch))
         return tuple(commands)
 
-    def _running(self, members: Mapping[HostId, Member]) -> Counter[Key]:
-        """Return how many replicas run by report, of those that the targets list."""
-        found: Counter[Key] = Counter()
-        for host, document in self.delivery.documents.items():
-            member = members.get(host)
-            if member is None or member.report is None or member.state != "ready":
-                continue
-            states = Counter(
-                (r.deployment, r.generation) for r in member.report.replicas if r.state == "running"
-            )
-            for item in document.items:
-                key = (DeploymentName(item.deployment), item.generation)
-                found[key] += min(item.count, states[key])
-        return found
 
-    def _items(
-        self, host: HostId, counts: Mapping[Key, int], needs: Mapping[Key, Demand]
-    ) -> tuple[TargetItem, ...]:
-        """Return a target's items; what stays keeps its assignment, and with it its replica ids."""
-        document = self.delivery.documents[host]
-        standing = {(item.deployment, item.generation): item for item in document.items}
-        items: list[TargetItem] = []
-        for (name, generation), count in sorted(counts.items()):
-            before = standing.get((name, generation))
-            demand = needs[name, generation]
-            items.append(
-                TargetItem(
-                    deployment=name,
-                    generation=generation,
-                    count=count,
-                    # The revision that is replaced is new at each write, so ids never repeat.
-                    assignment=before.assignment if before else max(document.revision, self.epoch),
-                    cpu_milli=demand.placement.cpu_milli,
-                    memory_bytes=demand.placement.memory_bytes,
-                )
-            )
-        return tuple(items)
-
-
-def _missing(made: Plan) -> int:
-    return sum(unplaced.count for unplaced in made.unplaced)
-
-
-def _states(report: Report) -> dict[str, tuple[str, int]]:
-    return {replica.replica: (replica.state, replica.restarts) for replica in report.replicas}
+def _hosts_of(outcome: delivery.Outcome) -> tuple[HostId, ...]:
+    """Return the hosts about whose targets an outcome tells something."""
+    match outcome:
+        case delivery.TargetsRead(documents=documents):
+            return tuple(document.host for document in documents)
+        case delivery.TargetRead(document=document):
+            return (document.host,)
+        case delivery.TargetsSealed(writes=writes) | delivery.TargetsUnsealed(writes=writes):
+            return tuple(write.host for write in writes)
+        case delivery.TargetsUnread():
+            return ()
+        case _:
+            return (outcome.host,)

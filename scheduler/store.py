@@ -10,15 +10,17 @@ import logging
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lattice.bus.base import CaughtUp, Entry, Fence, Store, Write
+from lattice.bus.base import CaughtUp, Entry, Fence, Store, Write, batch_revisions
 from lattice.errors import DecodeError, LatticeError, NotFoundError
 from lattice.model.ids import DeploymentName, HostId
 from lattice.model.manifest import parse_deployment
 from lattice.wire.codec import decode_as, encode
-from lattice.wire.messages import DeploymentRecord, Lease, Target, Term
-from lattice.wire.subjects import DESIRED, LEADER, TERM, desired, history, target
+from lattice.wire.messages import DeploymentRecord, DeploymentStatus, Lease, Restore, Target, Term
+from lattice.wire.subjects import DESIRED, LEADER, RESTORE, TERM, desired, history, status, target
 from scheduler import delivery, election
 from scheduler.generations import Wanted
+from scheduler.large import LargeTargets
+from scheduler.placement.model import NEEDS
 
 TARGETS = "target"
 """The family of all targets."""
@@ -43,8 +45,10 @@ class Standing:
 class ControlStore:
     """The leader's and the submitter's access to the control bucket."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, large: LargeTargets | None = None) -> None:
+        """Work on a bucket; without `large`, every target must fit into a message."""
         self._store = store
+        self._large = large
 
     # --- election -------------------------------------------------------------------------
 
@@ -101,7 +105,7 @@ class ControlStore:
                 async for entry in entries:
                     if isinstance(entry, CaughtUp):
                         return delivery.TargetsRead(documents=tuple(documents))
-                    documents.append(_document(entry.key.partition(".")[2], entry))
+                    documents.append(await self._document(entry.key.partition(".")[2], entry))
         except LatticeError as exc:
             log.warning("targets not read, trying again: %s", exc)
         return delivery.TargetsUnread()
@@ -110,20 +114,34 @@ class ControlStore:
         """Return one target."""
         try:
             entry = await self._store.get(target(asked.host))
+            document = await self._document(asked.host, entry)
         except LatticeError as exc:
             log.warning("target of %s not read, trying again: %s", asked.host, exc)
             return delivery.TargetUnknown(host=asked.host, ticket=asked.ticket)
-        return delivery.TargetRead(ticket=asked.ticket, document=_document(asked.host, entry))
+        return delivery.TargetRead(ticket=asked.ticket, document=document)
 
     async def write_target(self, asked: delivery.WriteTarget) -> delivery.Outcome:
         """Write one target while the term stands."""
-        write = Write(key=target(asked.host), value=encode(asked.target), expect=asked.expect)
         try:
+            write = await self._write(asked)
             revision = await self._store.put_many((write,), fence=Fence(TERM, asked.epoch))
         except LatticeError as exc:
             log.warning("target of %s not written, reading it again: %s", asked.host, exc)
             return delivery.TargetUnknown(host=asked.host, ticket=asked.ticket)
+        if self._large is not None:
+            await self._large.forget_former(asked.host, write.value)
         return delivery.TargetWritten(host=asked.host, ticket=asked.ticket, revision=revision)
+
+    async def seal_targets(self, asked: delivery.SealTargets) -> delivery.Outcome:
+        """Write several targets in one batch while the term stands."""
+        try:
+            writes = [await self._write(each) for each in asked.writes]
+            last = await self._store.put_many(writes, fence=Fence(TERM, asked.epoch))
+        except LatticeError as exc:
+            log.warning("%d targets not sealed, each by itself: %s", len(asked.writes), exc)
+            return delivery.TargetsUnsealed(writes=asked.writes)
+        revisions = tuple(batch_revisions(last, len(writes)))
+        return delivery.TargetsSealed(writes=asked.writes, revisions=revisions)
 
     async def drop_target(self, asked: delivery.DropTarget) -> delivery.Outcome:
         """Remove one target while the term stands."""
@@ -135,12 +153,40 @@ class ControlStore:
             return delivery.TargetUnknown(host=asked.host, ticket=asked.ticket)
         return delivery.TargetDropped(host=asked.host, ticket=asked.ticket)
 
+    async def _write(self, asked: delivery.WriteTarget) -> Write:
+        body = encode(asked.target)
+        if self._large is not None:
+            body = await self._large.packed(asked.target, body)
+        return Write(key=target(asked.host), value=body, expect=asked.expect)
+
+    async def _document(self, host: str, entry: Entry | None) -> delivery.Document:
+        found = _readable(entry, Target)
+        if found is not None and found.body and self._large is not None:
+            found = await self._large.unpacked(found)
+        return delivery.Document(
+            host=HostId(host),
+            items=tuple(found.items) if found else (),
+            revision=entry.revision if entry else 0,
+            needs=tuple(found.needs) if found and found.needs else NEEDS,
+        )
+
     # --- deployments ----------------------------------------------------------------------
 
     async def deployment(self, name: DeploymentName) -> Standing | None:
         """Return a deployment's desired record, None if there is none."""
         entry = await self._store.get(desired(name))
         return None if entry is None else _standing(entry)
+
+    async def require(self, name: DeploymentName) -> Standing:
+        """Return a deployment's desired record.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        standing = await self.deployment(name)
+        if standing is None:
+            raise NotFoundError(f"there is no deployment {name}", name=name)
+        return standing
 
     async def deployments(self) -> tuple[Standing, ...]:
         """Return every desired record, by name."""
@@ -149,7 +195,8 @@ class ControlStore:
             async for entry in entries:
                 if isinstance(entry, CaughtUp):
                     break
-                found.append(_standing(entry))
+                if entry.key != RESTORE:
+                    found.append(_standing(entry))
         return tuple(sorted(found, key=lambda standing: standing.name))
 
     async def generations(self, name: DeploymentName) -> tuple[int, ...]:
@@ -157,6 +204,20 @@ class ControlStore:
         keys = await self._store.keys(f"history.{name}")
         numbers = (key.rpartition(".")[2] for key in keys)
         return tuple(sorted(int(number) for number in numbers if number.isdigit()))
+
+    async def generation(self, name: DeploymentName, generation: int) -> DeploymentRecord | None:
+        """Return what history keeps of a generation, None if nothing that can be read."""
+        return _readable(await self._store.get(history(name, generation)), DeploymentRecord)
+
+    async def good_generation(self, name: DeploymentName) -> int:
+        """Return the last generation that was rolled out in full, 0 if none is known."""
+        found = _readable(await self._store.get(status(name)), DeploymentStatus)
+        return found.good_generation if found else 0
+
+    async def floor(self) -> int:
+        """Return the generation up to which numbers are spoken for since a restore, else 0."""
+        marker = _readable(await self._store.get(RESTORE), Restore)
+        return marker.floor if marker else 0
 
     async def put_generation(self, record: DeploymentRecord) -> int:
         """Keep a generation for the hosts to read, and return the revision of the bucket.
@@ -213,8 +274,11 @@ def wanted_of(record: DeploymentRecord) -> Wanted:
         scale=deployment.scale,
         job=deployment.job,
         update=deployment.update,
+        has_probes=deployment.ready is not None or deployment.live is not None,
         is_paused=record.is_paused,
         lost_after_s=deployment.lost_after_s,
+        reverted=record.reverted,
+        reason=record.reason,
     )
 
 
@@ -223,15 +287,6 @@ def _standing(entry: Entry) -> Standing:
         name=DeploymentName(entry.key.partition(".")[2]),
         record=_readable(entry, DeploymentRecord),
         revision=entry.revision,
-    )
-
-
-def _document(host: str, entry: Entry | None) -> delivery.Document:
-    found = _readable(entry, Target)
-    return delivery.Document(
-        host=HostId(host),
-        items=tuple(found.items) if found else (),
-        revision=entry.revision if entry else 0,
     )
 
 

@@ -14,8 +14,6 @@ from lattice.bus.base import Objects
 from lattice.errors import (
     ConflictError,
     InvalidError,
-    LatticeError,
-    NotFoundError,
 )
 from lattice.model.deployment import Deployment
 from lattice.model.ids import DeploymentName
@@ -24,15 +22,14 @@ from lattice.routing.http import HttpRoute, require_free, routes_of
 from lattice.wire import codec
 from lattice.wire.messages import DeploymentRecord
 from lattice.wire.requests import DeleteDeployment, Listing, OneDeployment, PutDeployment
+from scheduler.adjusting import Adjusting, answer, require_revision
 from scheduler.announcements import Emit, deployment_applied, deployment_deleted
 from scheduler.answers import Question, Verb
 from scheduler.checking import Checked, Checker
-from scheduler.collecting import HISTORY_MAX
+from scheduler.history import History, readable
 from scheduler.paging import page
+from scheduler.sameness import mode_of, runs_the_same
 from scheduler.store import ControlStore, Standing
-
-GENERATION_TRIES_MAX = 5
-"""Numbers that are tried when others submit the same deployment at the same time."""
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +39,14 @@ def api_verbs(
 ) -> Mapping[str, Verb]:
     """Return the verbs; `announce` is told of each change that was stored."""
     desk = _Desk(store, artifacts, announce)
-    return {"put": desk.put, "get": desk.get, "list": desk.show, "delete": desk.delete}
+    adjusting = Adjusting(store, desk.usable, announce)
+    return {
+        "put": desk.put,
+        "get": desk.get,
+        "list": desk.show,
+        "delete": desk.delete,
+        **adjusting.verbs(),
+    }
 
 
 class _Desk:
@@ -51,6 +55,7 @@ class _Desk:
     ) -> None:
         self._store = store
         self._checker = Checker(store, artifacts)
+        self._history = History(store)
         self._announce = announce
 
     # --- verbs ----------------------------------------------------------------------------
@@ -58,42 +63,43 @@ class _Desk:
     async def put(self, question: Question) -> Mapping[str, object]:
         """Store a deployment as a new generation, unless nothing changed.
 
-        A change of nothing but `replicas` and routes keeps the generation: what runs goes on
-        running.
+        A change that leaves what runs as it is keeps the generation, and what is paused stays so.
         """
         asked = codec.convert(question, PutDeployment)
         deployment = parse_deployment(asked.manifest)
         by, expect = asked.submitted_by, asked.expect
         standing = await self._store.deployment(deployment.name)
         revision = standing.revision if standing else 0
-        if expect is not None and expect != revision:
-            raise ConflictError(
-                f"deployment {deployment.name} stands at revision {revision}, expected {expect}; "
-                "read it again and decide",
-                name=deployment.name, found=revision, expected=expect,
-            )  # fmt: skip
-        before = _deployment_of(standing)
-        if standing and standing.record and before == deployment:
-            return _answer(standing.record, revision, warnings=[], is_changed=False)
+        require_revision(deployment.name, revision, expect)
+        current = standing.record if standing else None
+        before = readable(current)
+        if current is not None and before == deployment:
+            return answer(current, revision, warnings=[], is_changed=False)
         checked = await self._checker.check(deployment)
         await self._require_free_routes(deployment)
-        if standing and standing.record and before and _runs_the_same(before, deployment):
-            record = _record(checked, standing.record.generation, by)
-            record = replace(record, since=standing.record.since)
+        record = _record(checked, by)
+        if current is not None and before is not None and runs_the_same(before, deployment):
+            record = replace(
+                current,
+                manifest=record.manifest,
+                interfaces=record.interfaces,
+                exposed=record.exposed,
+                submitted_by=by,
+            )
         else:
-            record = await self._new_generation(checked, standing, by)
+            record = await self._history.add(record, standing)
+            if current is not None:
+                record = replace(record, is_paused=current.is_paused, given_up=current.given_up)
         revision = await self._store.put_deployment(record, expect=revision)
         self._announce(
             deployment_applied(record.name, record.generation, deployment.replicas, revision)
         )
-        return _answer(record, revision, warnings=checked.warnings, is_changed=True)
+        return answer(record, revision, warnings=checked.warnings, is_changed=True)
 
     async def get(self, question: Question) -> Mapping[str, object]:
         """Return a deployment's record."""
         name = DeploymentName(codec.convert(question, OneDeployment).name)
-        standing = await self._store.deployment(name)
-        if standing is None:
-            raise NotFoundError(f"there is no deployment {name}", name=name)
+        standing = await self._store.require(name)
         if standing.record is None:
             raise ConflictError(
                 f"the record of deployment {name} cannot be read: submit it again, or delete it",
@@ -119,6 +125,18 @@ class _Desk:
         self._announce(deployment_deleted(name, revision))
         return {"name": name, "revision": revision}
 
+    async def usable(self, deployment: Deployment) -> list[str]:
+        """Return the warnings about a deployment as it could be submitted now.
+
+        Raises:
+            InvalidError: images or files are gone, or imports stay open.
+            IncompatibleError: types differ across a link.
+            ConflictError: another deployment answers the same requests.
+        """
+        checked = await self._checker.check(deployment)
+        await self._require_free_routes(deployment)
+        return checked.warnings
+
     async def _require_free_routes(self, deployment: Deployment) -> None:
         """Return when no other deployment answers the same requests.
 
@@ -140,65 +158,13 @@ class _Desk:
                 others += routes_of(standing.name, addresses)
         require_free(routes_of(deployment.name, deployment.http), others)
 
-    # --- generations ----------------------------------------------------------------------
 
-    async def _new_generation(
-        self, checked: Checked, standing: Standing | None, by: str
-    ) -> DeploymentRecord:
-        """Keep the next generation in history and return its record.
-
-        Numbers are never used twice, not even for a deployment that was deleted meanwhile: hosts
-        know a workload by name and generation.
-        """
-        name = checked.deployment.name
-        kept = await self._store.generations(name)
-        current = standing.record.generation if standing and standing.record else 0
-        generation = max(current, *kept, 0)
-        for _ in range(GENERATION_TRIES_MAX):
-            generation += 1
-            record = _record(checked, generation, by)
-            try:
-                revision = await self._store.put_generation(record)
-            except ConflictError:
-                continue
-            await self._prune(name, kept, current)
-            before = standing.record if standing else None
-            return replace(record, since=before.since if before else revision)
-        raise ConflictError(
-            f"deployment {name} is being submitted by others at the same time; try again", name=name
-        )
-
-    async def _prune(self, name: DeploymentName, kept: tuple[int, ...], current: int) -> None:
-        for generation in kept[: max(0, len(kept) + 1 - HISTORY_MAX)]:
-            if generation != current:
-                try:
-                    await self._store.drop_generation(name, generation)
-                except LatticeError as exc:
-                    log.info("old generation %d of %s not removed: %s", generation, name, exc)
-
-
-def _deployment_of(standing: Standing | None) -> Deployment | None:
-    """Return what stands, None when there is nothing that this release can read."""
-    if standing is None or standing.record is None:
-        return None
-    try:
-        return parse_deployment(standing.record.manifest)
-    except InvalidError:
-        return None
-
-
-def _runs_the_same(before: Deployment, after: Deployment) -> bool:
-    """Tell whether what runs is the same: how often, and for which requests, is no matter of it."""
-    answers = [{each.component for each in one.http} - {""} for one in (before, after)]
-    same = replace(before, replicas=after.replicas, http=after.http) == after
-    return same and answers[0] == answers[1]
-
-
-def _record(checked: Checked, generation: int, by: str) -> DeploymentRecord:
+def _record(checked: Checked, by: str) -> DeploymentRecord:
+    """Return the record of what was checked, without its generation."""
     resolution = checked.resolution
     return DeploymentRecord(
         name=checked.deployment.name,
-        generation=generation,
+        generation=0,
         manifest=to_document(checked.deployment),
         interfaces=sorted(resolution.interfaces),
         exposed={name: dict(functions) for name, functions in resolution.exposed.items()},
@@ -206,24 +172,14 @@ def _record(checked: Checked, generation: int, by: str) -> DeploymentRecord:
     )
 
 
-def _answer(
-    record: DeploymentRecord, revision: int, *, warnings: list[str], is_changed: bool
-) -> Mapping[str, object]:
-    return {
-        "name": record.name,
-        "generation": record.generation,
-        "revision": revision,
-        "changed": is_changed,
-        "warnings": warnings,
-    }
-
-
 def _summary(standing: Standing) -> dict[str, object]:
-    deployment = _deployment_of(standing)
+    deployment = readable(standing.record)
     return {
         "name": standing.name,
         "generation": standing.record.generation if standing.record else 0,
         "replicas": deployment.replicas if deployment else 0,
+        "mode": mode_of(deployment) if deployment else "",
+        "paused": standing.record.is_paused if standing.record else False,
         "revision": standing.revision,
         "labels": dict(deployment.labels) if deployment else {},
         "http": [str(address) for address in deployment.http] if deployment else [],

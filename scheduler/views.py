@@ -6,21 +6,16 @@ The maps are bodies of replies; the client's views read them. Nothing is changed
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
-from lattice.errors import NotFoundError
 from lattice.model.host import ReplicaReport
-from lattice.model.ids import DeploymentName, HostId, host_short, replica_id
+from lattice.model.ids import HostId, host_short, replica_id
 from lattice.wire.messages import TargetItem
 from lattice.wire.requests import Listing, ReplicaListing
-from scheduler.generations import Wanted
 from scheduler.membership import Member
 from scheduler.paging import page
-from scheduler.reconciler import FAILURES_MIN, Reconciler
+from scheduler.reconciler import Reconciler
 
 Map = dict[str, object]
-
-DeploymentState = Literal["ready", "progressing", "degraded", "failed"]
 
 
 def hosts(core: Reconciler, now_s: float, asked: Listing) -> Map:
@@ -66,127 +61,21 @@ def replicas(core: Reconciler, asked: ReplicaListing) -> Map:
     )
 
 
-def status(core: Reconciler, name: str) -> Map:
-    """Return how far a deployment is from what is wanted of it.
-
-    Raises:
-        NotFoundError: there is no such deployment.
-    """
-    deployment = DeploymentName(name)
-    if deployment not in core.wanted:
-        raise NotFoundError(f"there is no deployment {name}", name=name)
-    wanted = core.wanted[deployment]
-    if wanted is None:
-        reason = f"the record desired.{name} cannot be read: submit the deployment again"
-        return _status(name, 0, Counted(), 0, "degraded", [reason])
-    counted = Counted.of(core, wanted)
-    entry = core.unplaced.get(wanted.key)
-    reasons = [*_failure_reasons(core, wanted), *(entry.reasons if entry else ())]
-    state = _state(core, wanted, counted)
-    return _status(name, wanted.generation, counted, wanted.replicas, state, reasons)
-
-
-class Counted:
-    """The replicas of one generation, by what their hosts say of them."""
-
-    def __init__(self) -> None:
-        self.placed = 0
-        self.running = 0
-        self.failing = 0
-        self.outgoing = 0  # replicas of other generations
-        self.unplaced = 0
-
-    @classmethod
-    def of(cls, core: Reconciler, wanted: Wanted) -> Counted:
-        """Count what the targets list, as reported."""
-        found = cls()
-        members = core.membership.members()
-        for host, document in core.delivery.documents.items():
-            reports = _reports(members.get(host))
-            for item in document.items:
-                if item.deployment != wanted.name:
-                    continue
-                if item.generation != wanted.generation:
-                    found.outgoing += item.count
-                    continue
-                found.placed += item.count
-                for replica in _ids(host, item):
-                    report = reports.get(replica)
-                    found.running += report is not None and report.state == "running"
-                    found.failing += report is not None and _is_failing(report)
-        entry = core.unplaced.get(wanted.key)
-        found.unplaced = entry.count if entry else 0
-        return found
-
-
-def _state(core: Reconciler, wanted: Wanted, counted: Counted) -> DeploymentState:
-    """Return the state in one word.
-
-    `failed`: nothing runs, and every replica either fails or was driven away by failures.
-    `degraded`: something is wrong with some. `progressing`: nothing is wrong yet.
-    """
-    if counted.running >= wanted.replicas and not counted.outgoing and not counted.failing:
-        return "ready"
-    entry = core.unplaced.get(wanted.key)
-    has_failed = counted.failing > 0 or (entry is not None and "failed" in entry.kinds)
-    is_pending = counted.placed > counted.running + counted.failing
-    if has_failed and not counted.running and not is_pending:
-        return "failed"
-    return "degraded" if counted.failing or counted.unplaced else "progressing"
-
-
-def _failure_reasons(core: Reconciler, wanted: Wanted) -> list[str]:
-    """Return the hosts' own error texts about this generation, each once for each host."""
-    members = core.membership.members()
-    texts: dict[HostId, str] = {
-        host: failure.reason for host, failure in core.failures.failures(wanted.key).items()
-    }
-    for host, member in members.items():
-        for report in _reports(member).values():
-            is_own = (report.deployment, report.generation) == wanted.key
-            if is_own and report.reason and _is_failing(report):
-                texts[host] = report.reason
-    return [f"{_name(host, members.get(host))}: {text}" for host, text in sorted(texts.items())]
-
-
-def _is_failing(report: ReplicaReport) -> bool:
-    """Tell whether a replica has failed more than once, whatever its host is doing about it."""
-    if report.state in ("running", "stopping"):
-        return False
-    return report.state == "crash-loop" or report.restarts >= FAILURES_MIN
-
-
-def _status(
-    name: str,
-    generation: int,
-    counted: Counted,
-    wanted: int,
-    state: DeploymentState,
-    reasons: list[str],
-) -> Map:
-    return {
-        "name": name,
-        "generation": generation,
-        "wanted": wanted,
-        "placed": counted.placed,
-        "running": counted.running,
-        "failed": counted.failing,
-        "unplaced": counted.unplaced,
-        "state": state,
-        "reasons": reasons,
-    }
-
-
 def _host(core: Reconciler, now_s: float, host: HostId, member: Member) -> Map:
     inventory, report = member.inventory, member.report
     items = core.delivery.expected_items(host)
     capacity = inventory.capacity
-    state = "cordoned" if member.state == "ready" and inventory.is_cordoned else member.state
+    state: str = member.state
+    if state == "ready" and (inventory.is_cordoned or inventory.is_draining):
+        state = "draining" if inventory.is_draining else "cordoned"
     return {
         "id": host,
         "name": inventory.name,
         "labels": dict(inventory.labels),
         "state": state,
+        "cordoned": inventory.is_cordoned,
+        "draining": inventory.is_draining,
+        "taints": list(inventory.taints),
         "interfaces": list(inventory.interfaces),
         "http": list(inventory.http),
         "capacity": capacity,
@@ -211,7 +100,7 @@ def _replica_views(
 ) -> list[Map]:
     is_lost = member is None or member.state == "lost"
     views: list[Map] = []
-    for replica in _ids(host, item):
+    for ordinal, replica in enumerate(_ids(host, item)):
         report = reports.get(replica)
         state = report.state if report else "assigned"
         reason = report.reason if report else "its host has not reported it yet"
@@ -227,6 +116,19 @@ def _replica_views(
                 "restarts": report.restarts if report else 0,
                 "calls": report.calls if report else 0,
                 "fuel": report.fuel if report else 0,
+                "in_flight": report.in_flight if report else 0,
+                "waiting": report.waiting if report else 0,
+                "errors": report.errors if report else 0,
+                "busy_ms": report.busy_ms if report else 0,
+                "devices": [
+                    {
+                        "device": grant.device,
+                        "share_milli": grant.share_milli,
+                        "memory_bytes": grant.memory_bytes,
+                    }
+                    for grant in item.grants
+                    if grant.ordinal == ordinal
+                ],
             }
         )
     return views

@@ -66,6 +66,7 @@ def _codec_report() -> Case:
                 "adopted": Revision(**plain["adopted"]),
                 "replicas": tuple(ReplicaReport(**each) for each in plain["replicas"]),
                 "load": Load(**plain["load"]),
+                "gone": tuple(plain["gone"]),
             }
         )
 

@@ -1,4 +1,5 @@
-"""A whole lattice of one host: typed calls against bare nats-py, and from manifest to ready."""
+"""A whole lattice of one host: typed calls against bare nats-py, from manifest to ready, and from
+no replica at all to an answer."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import wasmtime
 
 from bench.case import Case
@@ -16,9 +18,14 @@ from lattice.client import connect
 from lattice.wire import codec
 from lattice.wire.messages import Invocation
 
-CASES = ("call_remote", "call_local", "deploy_to_ready")
+CASES = ("call_remote", "call_local", "deploy_to_ready", "wake_from_zero")
 
 LOCAL_CALLS = 50  # in one call from outside, which reports the time of each of them
+
+POLL_S = 0.05
+
+ASLEEP_S = 30.0
+"""Seconds until a deployment without calls must have no replica."""
 
 ECHO = """(component
   (core module $code (func (export "echo") (param i32) (result i32) local.get 0))
@@ -90,6 +97,19 @@ async def cases(wanted: Collection[str]) -> AsyncIterator[Sequence[Case]]:
             return took_s
 
         bare_name = "a request to a bare nats-py echo, same bytes"
+
+        async def wake() -> float:
+            with anyio.fail_after(ASLEEP_S):
+                while True:
+                    if not (await client.replicas("sleeper")).replicas:
+                        break
+                    await anyio.sleep(POLL_S)
+            started = time.perf_counter()
+            assert await client.call("sleeper", "echo", [7]) == 7, "it wakes"
+            return time.perf_counter() - started
+
+        scale = {"min": 0, "max": 1, "idle": "100ms"}
+        await client.apply(_deployment("sleeper", images["echo"], scale=scale))
         made = (
             Case(
                 name="call_remote",
@@ -116,6 +136,16 @@ async def cases(wanted: Collection[str]) -> AsyncIterator[Sequence[Case]]:
                 name="deploy_to_ready",
                 what="from a submitted manifest to a replica that runs, its image compiled already",
                 ours=deploy,
+                peer_name="none that does the same",
+                unit="ms",
+                is_clocked=True,
+                warm_up=1,
+                servers=running.pids,
+            ),
+            Case(
+                name="wake_from_zero",
+                what="from a call of a deployment without a replica to its answer; it was compiled",
+                ours=wake,
                 peer_name="none that does the same",
                 unit="ms",
                 is_clocked=True,

@@ -9,6 +9,7 @@ host always.
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -30,10 +31,11 @@ from lattice.errors import (
     NoRouteError,
     OutcomeUnknownError,
 )
+from lattice.routing.weights import Routes
 from lattice.telemetry import call_span, is_tracing
 from lattice.wire.codec import decode_as
 from lattice.wire.http import HttpRequest
-from lattice.wire.messages import HOPS_MAX
+from lattice.wire.messages import HOPS_MAX, Leg
 from lattice.wire.subjects import HTTP_QUEUE, Names
 
 REQUESTS_MAX = 1024
@@ -64,11 +66,30 @@ class Sites(Protocol):
         ...
 
 
+class Told(Protocol):
+    """What became of a request that another host answered."""
+
+    legs: list[Leg]
+
+
+HandOver = Callable[[str, int, Exchange, CallContext], Awaitable[Told | None]]
+"""Has a host of a deployment's generation answer a request; None when none began with it."""
+
+
 class ForwardedRequests:
     """The requests that come to this host from others. Replicas open and close their deployment."""
 
     def __init__(
-        self, *, host: str, bus: Bus, names: Names, clock: Clock, sites: Sites, lanes: Lanes
+        self,
+        *,
+        host: str,
+        bus: Bus,
+        names: Names,
+        clock: Clock,
+        sites: Sites,
+        lanes: Lanes,
+        hand_over: HandOver,
+        routes: Routes | None = None,
     ) -> None:
         self._host = host
         self._bus = bus
@@ -76,6 +97,8 @@ class ForwardedRequests:
         self._clock = clock
         self._sites = sites
         self._lanes = lanes
+        self._hand_over = hand_over
+        self._routes = routes if routes is not None else Routes()
         self._openings = Openings(
             bus, names.http, self._answer, queue=HTTP_QUEUE, concurrency=REQUESTS_MAX
         )
@@ -104,7 +127,12 @@ class ForwardedRequests:
     async def _answer(self, packet: Packet) -> bytes | None:
         target = self._names.parse_http(packet.subject)
         request = decode_as(HttpRequest, packet.body)
-        site = self._sites.pick(target.deployment, target.generation)
+        generation = target.generation
+        if self._routes.shares and not generation:
+            generation = self._routes.choose(target.deployment)
+        site = self._sites.pick(target.deployment, generation)
+        if site is None and generation != target.generation:
+            site = self._elsewhere(target.deployment, generation)
         if site is None:
             raise NoRouteError(f"no replica of {target.deployment} is ready on this host now")
         if request.body is None and not request.lane:
@@ -119,6 +147,13 @@ class ForwardedRequests:
         except LostError as lost:
             log.debug("%s", lost)
         return None
+
+    def _elsewhere(self, deployment: str, generation: int) -> Site | None:
+        """Return what has a host of a generation answer whose turn it is, None: none is known."""
+        other = self._sites.pick(deployment)
+        if other is None and not self._routes.hosts_of(deployment, generation, besides=self._host):
+            return None
+        return _Elsewhere(deployment, generation, self._hand_over, other)
 
     async def _run(
         self, site: Site, exchange: RemoteExchange, lane: Lane, request: HttpRequest
@@ -164,6 +199,29 @@ class ForwardedRequests:
             context.trace = span.traceparent
             exchange.head = replace(head, headers=_traced(head.headers, span.traceparent))
             await site.answer(exchange, context)
+
+
+class _Elsewhere:
+    """A `Site` of other hosts; `other` answers when none of them begins."""
+
+    def __init__(
+        self, deployment: str, generation: int, hand_over: HandOver, other: Site | None
+    ) -> None:
+        self.generation = generation
+        self._deployment = deployment
+        self._hand_over = hand_over
+        self._other = other
+
+    async def answer(self, exchange: Exchange, context: CallContext) -> None:
+        """See `Site.answer`."""
+        told = await self._hand_over(self._deployment, self.generation, exchange, context)
+        if told is not None:
+            context.legs.extend(told.legs)
+        elif self._other is not None:
+            self.generation = self._other.generation
+            await self._other.answer(exchange, context)
+        else:
+            raise NoRouteError(f"no replica of {self._deployment} is ready on this host now")
 
 
 def _traced(headers: Headers, traceparent: str) -> Headers:

@@ -13,6 +13,7 @@ that is lost on the way is answered with 502, or cuts the answer off that has be
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -23,8 +24,9 @@ from hosts.http.base import IDEMPOTENT, Exchange, Handler, HttpError, trace_of
 from hosts.http.flow import CHUNK_BYTES
 from hosts.http.lane import Lane, LostError
 from hosts.http.lanes import Lanes
-from hosts.invoker import REPLY_MARGIN_S, RETRY_PAUSES_S
+from hosts.invoker import REPLY_MARGIN_S
 from lattice.bus.base import Bus
+from lattice.client.holding import Held, Holder
 from lattice.clock import Clock
 from lattice.errors import (
     DeadlineExceededError,
@@ -33,6 +35,8 @@ from lattice.errors import (
     OutcomeUnknownError,
     from_wire,
 )
+from lattice.routing.attempts import Attempts
+from lattice.routing.weights import Routes
 from lattice.wire.codec import decode_as, encode
 from lattice.wire.http import HttpReply, HttpRequest, fields, flat
 from lattice.wire.messages import Leg
@@ -50,6 +54,15 @@ LOST_MAX = 2
 requests kill must not take the others along one after the other."""
 
 
+UNTAKEN_S = 30.0
+"""Seconds for which a request waits for a replica that comes, at most: as long as a typed call does
+by default."""
+
+TURNED_DOWN_S = 5.0
+"""Seconds for which a request that hosts turn down is sent again: their replicas are about to end,
+and the servers forget them within milliseconds."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Forwarded:
     """What became of a request, for reports: who ran it, and the calls behind it."""
@@ -62,11 +75,24 @@ class Forwarded:
 class Forwarder:
     """The requests that leave this host for others."""
 
-    def __init__(self, *, bus: Bus, names: Names, clock: Clock, lanes: Lanes) -> None:
+    def __init__(
+        self,
+        *,
+        host: str,
+        bus: Bus,
+        names: Names,
+        clock: Clock,
+        lanes: Lanes,
+        holder: Holder,
+        routes: Routes | None = None,
+    ) -> None:
+        self._host = host
         self._bus = bus
         self._names = names
         self._clock = clock
         self._lanes = lanes
+        self._holder = holder
+        self._routes = routes if routes is not None else Routes()
 
     def forward(self, deployment: str) -> Handler:
         """Return what answers requests of clients by any ready replica of a deployment.
@@ -75,53 +101,101 @@ class Forwarder:
         """
 
         async def handle(exchange: Exchange) -> None:
-            context = CallContext(
-                deadline_at_s=self._clock.monotonic_s() + DEADLINE_S,
-                trace=trace_of(exchange.head.headers),
-            )
-            await self.send(deployment, exchange, context)
+            await self.send(deployment, exchange, self._context(exchange))
 
         return handle
 
     async def send(self, deployment: str, exchange: Exchange, context: CallContext) -> Forwarded:
         """Answer one request by a ready replica of a deployment; the guarantees stand above.
 
+        While nobody answers it is held, if the leader says that a replica will come.
+
         Raises:
             NoRouteError: no host has a ready replica, or each turned the request down.
+            OverloadedError: too many requests wait for replicas.
             OutcomeUnknownError: it was lost on the way, and may have run.
             LatticeError: what the host that ran it told.
             HttpError: the client went away, or sent what is no body.
         """
-        attempt = _Attempt(self._bus, self._names.http(deployment), exchange)
-        body = await _held(exchange)
-        attempt.is_held = body is not None
-        pauses = iter(RETRY_PAUSES_S)
-        losses = 0
-        while True:
-            left_s = context.left_s(self._clock.monotonic_s())
+        attempt = _Attempt(self._bus, exchange)
+        attempt.body = await _held(exchange)
+        attempts = Attempts(is_keyed=False)
+        began_s = self._clock.monotonic_s()
+        subject = self._names.http(deployment)
+        with ExitStack() as stack:
+            held: Held | None = None
+            while True:
+                attempts.begin()
+                try:
+                    return await self._once(attempt, subject, deployment, context)
+                except _TurnedDownError as error:
+                    spent_s = self._clock.monotonic_s() - began_s
+                    pause_s = attempts.after_unrun(TURNED_DOWN_S - spent_s)
+                    if pause_s is None:
+                        raise error.reason from None
+                    await anyio.sleep(pause_s)
+                except LostError as lost:
+                    attempts.lost += 1
+                    if not attempt.may_run_again or attempts.lost >= LOST_MAX:
+                        raise _unknown(lost, attempt) from lost
+                except _UntakenError:
+                    if held is None:
+                        held = stack.enter_context(self._holder.hold(deployment))
+                    held.missed()
+                    if not await held.turn(min(context.deadline_at_s, began_s + UNTAKEN_S)):
+                        raise NoRouteError(
+                            f"no host has a ready replica of {deployment} that answers HTTP now "
+                            "(see `lattice get replicas`)"
+                        ) from None
+
+    async def send_to(
+        self,
+        deployment: str,
+        generation: int,
+        exchange: Exchange,
+        context: CallContext | None = None,
+    ) -> Forwarded | None:
+        """Answer one request by a host of one generation; None when none of them began with it, and
+        nothing of its body was read. `Raises:` as `send`, no NoRouteError of its own.
+        """
+        context = context or self._context(exchange)
+        attempt = _Attempt(self._bus, exchange)
+        if exchange.body is not None and len(exchange.body) <= HELD_BYTES_MAX:
+            attempt.body = exchange.body
+        for host in self._routes.hosts_of(deployment, generation, besides=self._host):
+            subject = self._names.http_at(host, deployment, generation)
             try:
-                with self._lanes.lane() as lane:
-                    lane.what = f"{exchange.head.method} to {deployment}"
-                    lane.watch = partial(_until_left, exchange, lane)
-                    await attempt.run(lane, _request(exchange, body, context, lane, left_s), left_s)
-            except _TurnedDownError as error:
-                pause_s = next(pauses, None)
-                if pause_s is None or left_s <= pause_s:
-                    raise error.reason from None
-                await anyio.sleep(pause_s)
+                return await self._once(attempt, subject, deployment, context)
+            except (_TurnedDownError, _UntakenError):
+                continue
             except LostError as lost:
-                losses += 1
-                if not attempt.may_run_again or losses >= LOST_MAX:
+                if not attempt.may_run_again:
                     raise _unknown(lost, attempt) from lost
-            except NoRouteError as error:
-                if attempt.told.host:
-                    raise  # by the guest, for a call that it made
-                raise NoRouteError(
-                    f"no host has a ready replica of {deployment} that answers HTTP now "
-                    "(see `lattice get replicas`)"
-                ) from error
-            else:
-                return attempt.told
+        return None
+
+    async def _once(
+        self, attempt: _Attempt, subject: str, deployment: str, context: CallContext
+    ) -> Forwarded:
+        """Send a request once, and give its answer to the client."""
+        left_s = context.left_s(self._clock.monotonic_s())
+        exchange = attempt.exchange
+        with self._lanes.lane() as lane:
+            lane.what = f"{exchange.head.method} to {deployment}"
+            lane.watch = partial(_until_left, exchange, lane)
+            request = _request(exchange, attempt.body, context, lane, left_s)
+            await attempt.run(lane, subject, request, left_s)
+        return attempt.told
+
+    def _context(self, exchange: Exchange) -> CallContext:
+        """Return the context of a client's request."""
+        return CallContext(
+            deadline_at_s=self._clock.monotonic_s() + DEADLINE_S,
+            trace=trace_of(exchange.head.headers),
+        )
+
+
+class _UntakenError(Exception):
+    """Nobody listens for the request."""
 
 
 class _TurnedDownError(Exception):
@@ -135,37 +209,39 @@ class _TurnedDownError(Exception):
 class _Attempt:
     """One request on its way to whatever host takes it, once or again."""
 
-    def __init__(self, bus: Bus, subject: str, exchange: Exchange) -> None:
+    def __init__(self, bus: Bus, exchange: Exchange) -> None:
         self.told = Forwarded()
+        self.exchange = exchange
+        self.body: bytes | None = None
+        """The request's body, if it goes along with its head, and so can go again."""
         self._bus = bus
-        self._subject = subject
-        self._exchange = exchange
-        self.is_held = False
-        """Whether the request's body goes along with its head, and so can go again."""
         self._has_begun = False
 
     @property
     def may_run_again(self) -> bool:
         """Tell whether it does no harm to send the request once more."""
-        is_idempotent = self._exchange.head.method in IDEMPOTENT
-        return is_idempotent and self.is_held and not self._has_begun
+        is_idempotent = self.exchange.head.method in IDEMPOTENT
+        return is_idempotent and self.body is not None and not self._has_begun
 
-    async def run(self, lane: Lane, request: HttpRequest, left_s: float) -> None:
+    async def run(self, lane: Lane, subject: str, request: HttpRequest, left_s: float) -> None:
         """Send the request and give its answer to the client."""
         try:
-            packet = await self._bus.request(
-                self._subject, encode(request), timeout_s=left_s + REPLY_MARGIN_S
-            )
+            try:
+                packet = await self._bus.request(
+                    subject, encode(request), timeout_s=left_s + REPLY_MARGIN_S
+                )
+            except NoRouteError:
+                raise _UntakenError from None
             reply = decode_as(HttpReply, packet.body)
             self.told = Forwarded(host=reply.host, generation=reply.generation, legs=reply.legs)
             _require_no_error(reply)
             if reply.body is not None and not reply.trailers:
                 self._has_begun = True
-                self._exchange.answer(reply.status, fields(reply.headers), reply.body)
+                self.exchange.answer(reply.status, fields(reply.headers), reply.body)
             elif reply.body is not None:
                 await self._begin(reply.status, reply.headers)
-                await self._exchange.write(reply.body)
-                await self._exchange.finish(fields(reply.trailers))
+                await self.exchange.write(reply.body)
+                await self.exchange.finish(fields(reply.trailers))
             else:
                 lane.attach(reply.lane, reply.window)
                 await self._converse(lane, reply)
@@ -177,7 +253,7 @@ class _Attempt:
         """Send the body that the client still sends, while the answer comes."""
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
-            if not self.is_held:
+            if self.body is None:
                 group.start_soon(self._upload, lane)
             try:
                 await self._download(lane, reply)
@@ -189,14 +265,14 @@ class _Attempt:
 
     async def _upload(self, lane: Lane) -> None:
         try:
-            while part := await self._exchange.read(CHUNK_BYTES):
+            while part := await self.exchange.read(CHUNK_BYTES):
                 await lane.send_data(part)
-            await lane.send("end", headers=self._exchange.trailers)
+            await lane.send("end", headers=self.exchange.trailers)
         except (HttpError, LatticeError, LostError) as error:
             lane.fail(error)
 
     async def _download(self, lane: Lane, reply: HttpReply) -> None:
-        exchange = self._exchange
+        exchange = self.exchange
         if reply.status:
             await self._begin(reply.status, reply.headers)
         while True:
@@ -215,7 +291,7 @@ class _Attempt:
 
     async def _begin(self, status: int, headers: Sequence[bytes]) -> None:
         self._has_begun = True
-        await self._exchange.begin(status, fields(headers))
+        await self.exchange.begin(status, fields(headers))
 
 
 def _request(

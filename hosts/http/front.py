@@ -19,12 +19,13 @@ from hosts.callees import ReadyReplicas
 from hosts.http.accesslog import Served
 from hosts.http.base import Handler
 from hosts.http.internal import InternalOptions
-from hosts.http.router import Forward, Router
+from hosts.http.router import Forward, HandOver, Router
 from hosts.http.server import HttpServer
 from hosts.http.table import RouteTable
 from hosts.http.tls import Certificate
 from lattice.bus.base import Store
 from lattice.clock import Clock
+from lattice.routing.weights import Routes
 
 HTTP_DRAIN_S = 3.0
 """Seconds that a stopping host gives the requests that it has taken, before its replicas stop: the
@@ -77,10 +78,15 @@ class Front:
         clock: Clock,
         *,
         forward: Forward | None = None,
+        hand_over: HandOver | None = None,
+        routes: Routes | None = None,
     ) -> None:
         self._options = options
         self._table = RouteTable(control, has_test_addresses=options.is_dev)
-        router = Router(self._table, ready, clock, forward=forward, is_dev=options.is_dev)
+        router = Router(
+            self._table, ready, clock,
+            forward=forward, hand_over=hand_over, routes=routes, is_dev=options.is_dev,
+        )  # fmt: skip
         self._server = HttpServer(
             options.around(router),
             clock=clock,

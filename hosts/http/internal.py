@@ -24,6 +24,7 @@ from hosts.http.innercall import InnerCall, InnerExchange
 from lattice.clock import Clock
 from lattice.errors import InvalidError, LatticeError, NoRouteError, UnavailableError
 from lattice.routing.targets import InternalName, parse_segments
+from lattice.routing.weights import Routes
 from lattice.telemetry import call_span
 from lattice.wire.messages import Leg
 
@@ -141,7 +142,9 @@ class Internal:
         neighbours: Neighbours,
         relay: Relay,
         options: InternalOptions,
+        routes: Routes | None = None,
     ) -> None:
+        self._routes = routes if routes is not None else Routes()
         self.lattice = lattice
         self.clock = clock
         self.options = options
@@ -189,7 +192,13 @@ class Internal:
                 call, asked.head, asked.body, peer=inner.caller, traceparent=span.traceparent
             )
             try:
-                site = self._in_memory(asked)
+                site, generation = self._in_memory(asked)
+                if site is None and generation:
+                    told = await self._relay.hand_over(deployment, generation, exchange, inner)
+                    if told is not None:
+                        leg = replace(leg, host=told.host)
+                        inner.legs = told.legs
+                        return
                 if site is not None:
                     leg = replace(leg, route="local", host=self._host)
                     await site.answer(exchange, inner)
@@ -212,14 +221,18 @@ class Internal:
                 took_us = round((self.clock.monotonic_s() - began_s) * 1e6)
                 asked.context.report(replace(leg, took_us=took_us), inner.legs)
 
-    def _in_memory(self, asked: Asked) -> Neighbour | None:
-        """Return the replica of this host that answers, None when the request has to travel."""
+    def _in_memory(self, asked: Asked) -> tuple[Neighbour | None, int]:
+        """Return the replica of this host that answers, None when the request has to travel; and
+        the generation whose turn it is, 0: any.
+        """
         if not (self.options.in_memory and asked.in_memory and asked.name.lattice == self.lattice):
-            return None
-        site = self._neighbours.pick(asked.name.deployment)
+            return None, 0
+        deployment = asked.name.deployment
+        generation = self._routes.choose(deployment) if self._routes.shares else 0
+        site = self._neighbours.pick(deployment, generation)
         if site is None or not site.answers_http or not site.http_in_memory:
-            return None
-        return site
+            return None, generation
+        return site, generation
 
     def _require_own(self, name: InternalName) -> None:
         if name.lattice != self.lattice:

@@ -18,7 +18,9 @@ from hosts.http.forwarding import Forwarded, Forwarder
 from hosts.http.internal import Internal, InternalOptions, Neighbours
 from hosts.http.lanes import Lanes, Pace
 from lattice.bus.base import Bus
+from lattice.client.holding import Holder, leader_of
 from lattice.clock import Clock
+from lattice.routing.weights import Routes
 from lattice.wire.subjects import Names
 
 Args = TypeVarTuple("Args")
@@ -37,18 +39,25 @@ class Relay:
         sites: Neighbours,
         options: InternalOptions | None = None,
         pace: Pace | None = None,
+        routes: Routes | None = None,
     ) -> None:
         self.internal = Internal(
             host=host, lattice=names.lattice, clock=clock, neighbours=sites, relay=self,
-            options=options or InternalOptions(),
+            options=options or InternalOptions(), routes=routes,
         )  # fmt: skip
         """What carries requests between deployments that begin on this host."""
+        self.holder = Holder(leader_of(bus, names), clock)
+        """Holds what leaves this host while nobody answers for it."""
         self._lanes = Lanes(host=host, bus=bus, names=names, pace=pace)
         self._group: TaskGroup | None = None
-        self._sending = Forwarder(bus=bus, names=names, clock=clock, lanes=self._lanes)
+        self._sending = Forwarder(
+            host=host, bus=bus, names=names, clock=clock, lanes=self._lanes,
+            holder=self.holder, routes=routes,
+        )  # fmt: skip
         self._taking = ForwardedRequests(
-            host=host, bus=bus, names=names, clock=clock, sites=sites, lanes=self._lanes
-        )
+            host=host, bus=bus, names=names, clock=clock, sites=sites, lanes=self._lanes,
+            routes=routes, hand_over=self._sending.send_to,
+        )  # fmt: skip
 
     @property
     def streams(self) -> int:
@@ -78,6 +87,16 @@ class Relay:
     def forward(self, deployment: str) -> Handler:
         """See `Forwarder.forward`."""
         return self._sending.forward(deployment)
+
+    async def hand_over(
+        self,
+        deployment: str,
+        generation: int,
+        exchange: Exchange,
+        context: CallContext | None = None,
+    ) -> Forwarded | None:
+        """See `Forwarder.send_to`; without a context the request is that of a client."""
+        return await self._sending.send_to(deployment, generation, exchange, context)
 
     async def send(self, deployment: str, exchange: Exchange, context: CallContext) -> Forwarded:
         """See `Forwarder.send`."""

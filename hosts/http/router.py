@@ -7,7 +7,7 @@ who is ready, and what a request may cost there, is theirs to say.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from hosts.callcontext import CallContext
@@ -18,9 +18,13 @@ from hosts.http.table import RouteTable
 from lattice.clock import Clock
 from lattice.errors import NoRouteError, UnavailableError
 from lattice.routing.targets import parse_target
+from lattice.routing.weights import Routes
 
 Forward = Callable[[str], Handler]
 """Makes what answers requests for a deployment with a replica of another host."""
+
+HandOver = Callable[[str, int, Exchange], Awaitable[object | None]]
+"""Has a host of a deployment's generation answer a request; None when none began with it."""
 
 FOUND_MAX = 1024
 """Authorities and paths whose deployment is remembered: looking it up takes 10 µs, most of what a
@@ -40,12 +44,18 @@ class Router:
         clock: Clock,
         *,
         forward: Forward | None = None,
+        hand_over: HandOver | None = None,
+        routes: Routes | None = None,
         is_dev: bool = False,
     ) -> None:
+        """Begin; `routes` says how calls are divided among generations, and `hand_over` has a host
+        of one of them answer."""
         self._table = table
         self._ready = ready
         self._clock = clock
         self._forward = forward
+        self._hand_over = hand_over
+        self._divided = routes if routes is not None else Routes()
         self._is_dev = is_dev
         self._routes = table.routes
         self._found: dict[tuple[str, str], Via] = {}  # of these routes, by authority and path
@@ -64,7 +74,13 @@ class Router:
         if found is None:
             self._refuse(exchange)
             return
-        replica = self._ready.pick(found.deployment)
+        generation = self._divided.choose(found.deployment) if self._divided.shares else 0
+        replica = self._ready.pick(found.deployment, generation)
+        if replica is None and generation and self._hand_over is not None:
+            via.set(replace(found, leg="remote"))
+            if await self._hand_over(found.deployment, generation, exchange) is not None:
+                return
+            replica = self._ready.pick(found.deployment)
         if replica is not None and replica.answers_http:
             via.set(found)
             await replica.answer(exchange, self._context(exchange, replica.answer_s))

@@ -20,7 +20,7 @@ from lattice.model.manifest import http_addresses
 from lattice.routing.http import Conflict, HttpRoute, HttpRoutes, routes_of, settled
 from lattice.wire.codec import decode_as
 from lattice.wire.messages import DeploymentRecord
-from lattice.wire.subjects import DESIRED
+from lattice.wire.subjects import DESIRED, RESTORE
 
 WATCH_RETRY_S = 1.0
 """Wait before a lost watch is tried again."""
@@ -78,6 +78,8 @@ class RouteTable:
 
     def _take(self, claims: dict[str, _Claim], entry: Entry) -> None:
         """Change the claim of one deployment; one that cannot be read keeps what it has."""
+        if entry.key == RESTORE:
+            return
         name = entry.key.removeprefix(f"{DESIRED}.")
         if entry.value is None:
             claims.pop(name, None)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lattice.bus.advisories import disconnects_of
 from lattice.bus.identity import user_key_fault
 from lattice.bus.permissions import ROLES, Role, role_permissions
 from lattice.errors import InvalidError
@@ -51,12 +52,16 @@ def accounts_block(
     if faults:
         raise InvalidError("the accounts cannot be written", faults)
     accounts: dict[str, object] = {
-        SYSTEM_ACCOUNT: {"users": [{"nkey": key} for key in system_keys]},
+        SYSTEM_ACCOUNT: {
+            "users": [{"nkey": key} for key in system_keys],
+            "exports": [_told_disconnects(account_name(lattice)) for lattice in lattices],
+        },
     }
     for lattice, users in lattices.items():
         accounts[account_name(lattice)] = {
             "jetstream": "enabled",
             "users": [user_entry(user, lattice) for user in users],
+            "imports": [_heard_disconnects(lattice)],
         }
     return f"accounts: {json.dumps(accounts, indent=2)}\nsystem_account: {SYSTEM_ACCOUNT}\n"
 
@@ -71,6 +76,16 @@ def user_entry(user: User, lattice: str) -> dict[str, object]:
             "subscribe": {"allow": list(granted.subscribe)},
         },
     }
+
+
+def _told_disconnects(account: str) -> dict[str, object]:
+    """Let one account alone hear which of its connections end."""
+    return {"stream": disconnects_of(account), "accounts": [account]}
+
+
+def _heard_disconnects(lattice: str) -> dict[str, object]:
+    source = {"account": SYSTEM_ACCOUNT, "subject": disconnects_of(account_name(lattice))}
+    return {"stream": source, "to": Names(lattice).disconnects()}
 
 
 def _faults(lattices: Mapping[str, Sequence[User]], system_keys: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ refuses for want of a permission, and those that a method names.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -68,8 +68,13 @@ class Bus(Protocol):
         ...
 
     def request_many(
-        self, subject: str, body: bytes = b"", *, timeout_s: float
-    ) -> AsyncIterator[Packet]:
+        self,
+        subject: str,
+        body: bytes = b"",
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[Packet, None]:
         """Yield every reply that arrives within `timeout_s`, as it arrives. None is no error."""
         ...
 
@@ -94,7 +99,8 @@ class Bus(Protocol):
         exception as `internal` with an id under which the log has the cause. Over `concurrency`
         running handlers the next requests wait in arrival order, and over four times as many are
         answered `overloaded` at once. On exit new requests are no longer taken and running ones
-        are finished within `DRAIN_S`, then cancelled.
+        are finished within `DRAIN_S` if the exit is a cancellation, else within
+        `lattice.bus.serving.PATIENCE_S` more, then cancelled.
         """
         ...
 
@@ -148,6 +154,11 @@ BATCH_WRITES_MAX = 900
 """Writes of one atomic batch: nats-server refuses more than 1,000 (NATS ADR-50)."""
 
 
+def batch_revisions(last: int, count: int) -> range:
+    """Return the revision of each write of a batch, from that of the last one and their number."""
+    return range(last - count + 1, last + 1)
+
+
 class Store(Protocol):
     """A bucket of keys. Revisions grow over the whole bucket, so they order all its writes.
 
@@ -183,7 +194,8 @@ class Store(Protocol):
     async def put_many(self, writes: Sequence[Write], *, fence: Fence | None = None) -> int:
         """Write all or nothing, and return the revision of the last write.
 
-        At most `BATCH_WRITES_MAX` writes, each key once. `Raises:` as `put`.
+        The writes take consecutive revisions in their order (`batch_revisions`). At most
+        `BATCH_WRITES_MAX` writes, each key once. `Raises:` as `put`.
         """
         ...
 
@@ -281,6 +293,10 @@ class Objects(Protocol):
 
     async def has(self, digest: Digest) -> bool:
         """Tell whether the object is there."""
+        ...
+
+    async def remove(self, digest: Digest) -> None:
+        """Remove the object; that it is not there is no error."""
         ...
 
 

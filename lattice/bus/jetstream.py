@@ -14,6 +14,7 @@ What each method publishes to (subscriptions are under the connection's own inbo
 | `Objects.has` | `$JS.API.DIRECT.GET.OBJ_<b>.$O.<b>.M.<name>` |
 | `Objects.get` | as `has`; `$JS.API.CONSUMER.CREATE.OBJ_<b>.<random>.$O.<b>.C.<upload>`, `$JS.API.CONSUMER.MSG.NEXT.OBJ_<b>.<random>` |
 | `Objects.put` | as `has`; `<intake>.C.<upload>`, `<intake>.M.<name>` |
+| `Objects.remove` | as `has`; `$JS.API.STREAM.PURGE.OBJ_<b>` |
 | the first write to an intake | `$JS.API.STREAM.INFO.<stream>` |
 | `ensure_stores` | `$JS.API.STREAM.CREATE.<stream>`, `$JS.API.STREAM.INFO.<stream>` of the four streams |
 
@@ -106,7 +107,9 @@ async def ensure_stores(
     """
     api = JetStream(link)
     for wanted in _streams(names, limits or StoreLimits()):
-        config = {**wanted, "num_replicas": replicas, "storage": storage}
+        config = {
+            **wanted, "num_replicas": replicas, "storage": storage, "max_consumers": CONSUMERS_MAX
+        }  # fmt: skip
         await _ensure(api, config)
 
 
@@ -146,6 +149,10 @@ def _subjects(config: Mapping[str, Any]) -> str:
         return f"{transform['dest']} by an intake"
     return " and ".join(listened) + (f" as {transform['dest']}" if transform else "")
 
+
+CONSUMERS_MAX = 262_144
+"""Watches of one stream, four for each of 65,536 hosts. It must be said: a stream that does not
+gets 1,000 from nats-server 2.15 on, which is 500 hosts."""
 
 _INTAKE = re.compile(rf"\.intake\.[a-z]+\.[0-9a-f]{{{2 * SECRET_BYTES}}}\.>$")
 

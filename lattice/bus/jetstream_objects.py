@@ -94,6 +94,15 @@ class JetStreamObjects:
         """See `Objects.has`."""
         return await self._describe(digest) is not None
 
+    async def remove(self, digest: Digest) -> None:
+        """See `Objects.remove`."""
+        described = await self._describe(digest)
+        if described is None:
+            return
+        # The description first: nobody begins to read what is about to go.
+        for subject in (self._description_subject(digest), self._chunk_subject(described.upload)):
+            await self._api.call(f"STREAM.PURGE.{self._stream}", {"filter": subject})
+
     async def _describe(self, digest: Digest) -> _Description | None:
         check_digest(digest)
         message = await self._api.last(self._stream, self._description_subject(digest))

@@ -66,6 +66,7 @@ class _Source:
     pending: int  # messages of the stream that it has not sent yet
     owed: int = 0  # messages asked for and not received
     received: int = 0
+    heard_s: float = 0.0  # when it last said anything
 
 
 class Reader:
@@ -139,7 +140,7 @@ class Reader:
             await self._ask_for_more()
             packet = self._mailbox.take()
             if packet is None:
-                with anyio.move_on_after(SILENCE_MAX_S):
+                with anyio.CancelScope(deadline=self._silent_at_s()):
                     packet = await anext(self._mailbox)
             if packet is None:
                 _log.info("consumer of %s is silent, making a new one", self._stream)
@@ -150,6 +151,13 @@ class Reader:
                 self._hear(packet)
             elif (delivery := self._receive(packet)) is not None:
                 return delivery
+
+    def _silent_at_s(self) -> float:
+        """Return when the first of the consumers counts as lost: each may live on another server,
+        so that one says that it is there does not mean that the others are.
+        """
+        heard_s = min((one.heard_s for one in self._sources.values()), default=anyio.current_time())
+        return heard_s + SILENCE_MAX_S
 
     def _on_reconnect(self) -> None:
         self._mailbox.offer(Packet(subject=""))
@@ -216,6 +224,7 @@ class Reader:
             consumer=consumer,
             address=f"{self._base}.{consumer}",
             pending=int(answer.get("num_pending", 0)),
+            heard_s=anyio.current_time(),
         )
 
     async def _ask_for_more(self) -> None:
@@ -244,6 +253,8 @@ class Reader:
         """Take the server's word about a request for more (NATS ADR-13)."""
         source = self._addresses.get(packet.subject)
         status = packet.headers.get("Status", "")
+        if source is not None:
+            source.heard_s = anyio.current_time()
         if source is None or status == "100":
             return
         reason = packet.headers.get("Description", "").lower()
@@ -260,6 +271,7 @@ class Reader:
         if delivery is None or source is None:
             return None  # from a consumer that was given up
         source.received += 1
+        source.heard_s = anyio.current_time()
         if delivery.consumer_sequence != source.received:
             _log.info("consumer of %s has a gap, making a new one", self._stream)
             self._is_lost = True

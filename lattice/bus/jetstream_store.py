@@ -20,6 +20,7 @@ from lattice.bus.inbox import OneReply
 from lattice.bus.jetstream_api import JetStream, Stored, is_marker, sequence_of, stored
 from lattice.bus.jetstream_delivery import Delivery
 from lattice.bus.jetstream_reader import Reader, Reattached
+from lattice.bus.jetstream_turns import BatchTurns
 from lattice.bus.jetstream_watch import Watch
 from lattice.bus.matching import check_key, check_prefix
 from lattice.errors import (
@@ -64,6 +65,7 @@ class JetStreamStore:
         self._prefix = f"$KV.{bucket}."
         if is_guarded:
             api.guard(self._prefix, self._stream)
+        self._turns = BatchTurns(self._put_batch)
 
     async def get(self, key: str) -> Entry | None:
         """See `Store.get`."""
@@ -94,8 +96,12 @@ class JetStreamStore:
     async def put_many(self, writes: Sequence[Write], *, fence: Fence | None = None) -> int:
         """See `Store.put_many`."""
         check_writes(writes)
-        if fence is not None:
-            check_key(fence.key)
+        if fence is None:
+            return await self._put_batch(writes, None)
+        check_key(fence.key)
+        return await self._turns.put_many(writes, fence)
+
+    async def _put_batch(self, writes: Sequence[Write], fence: Fence | None) -> int:
         absent = [write.key for write in writes if write.expect == 0]
         removals: dict[str, int] = {}
         for attempt in range(ABSENT_ATTEMPTS):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -101,13 +101,19 @@ class MemoryBus:
         )
 
     async def request_many(
-        self, subject: str, body: bytes = b"", *, timeout_s: float
-    ) -> AsyncIterator[Packet]:
+        self,
+        subject: str,
+        body: bytes = b"",
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[Packet, None]:
         """See `Bus.request_many`."""
         end_s = anyio.current_time() + timeout_s
         inbox = self._inbox()
         async with self.subscribe(inbox, pending_max=REPLIES_MAX) as replies:
-            if not await self._send(Packet(subject=subject, body=body, reply_to=inbox)):
+            packet = Packet(subject=subject, body=body, headers=dict(headers or {}), reply_to=inbox)
+            if not await self._send(packet):
                 return
             while True:
                 reply = None

@@ -142,3 +142,9 @@ class MemoryObjects:
         check_digest(digest)
         await anyio.lowlevel.checkpoint()
         return digest in self._bodies
+
+    async def remove(self, digest: Digest) -> None:
+        """See `Objects.remove`."""
+        check_digest(digest)
+        await anyio.lowlevel.checkpoint()
+        self._bodies.pop(digest, None)

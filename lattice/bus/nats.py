@@ -6,7 +6,7 @@ down. The connection itself is `lattice.bus.nats_link`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
@@ -54,8 +54,13 @@ class NatsBus:
         )
 
     async def request_many(
-        self, subject: str, body: bytes = b"", *, timeout_s: float
-    ) -> AsyncIterator[Packet]:
+        self,
+        subject: str,
+        body: bytes = b"",
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[Packet, None]:
         """See `Bus.request_many`."""
         check_subject(subject)
         end_s = anyio.current_time() + timeout_s
@@ -63,7 +68,7 @@ class NatsBus:
             f"replies on {subject}", limit=REPLIES_MAX, size_of=body_bytes
         )
         with self._link.inbox.expect(replies, subject) as address:
-            await self._link.send(subject, body, reply_to=address)
+            await self._link.send(subject, body, headers=headers, reply_to=address)
             while True:
                 reply = None
                 with anyio.CancelScope(deadline=end_s):

@@ -90,6 +90,8 @@ def _host(names: Names, host: str) -> Permissions:
             *_key_read(control, subjects.target(host)),
             *_key_read(control, "history.>"),
             *_consume(_kv(control), f"$KV.{control}.{subjects.DESIRED}"),
+            *_consume(_kv(control), f"$KV.{control}.{subjects.ROUTE}"),
+            names.lead("wake"),
             *_key_read(control, subjects.TERM),
             *_object_read(names.artifacts_bucket),
         ),
@@ -122,7 +124,13 @@ def _scheduler(names: Names) -> Permissions:
             *_key_write(names.hosts_bucket, ">"),
             *(subject for stream in streams for subject in _whole_stream(stream)),
         ),
-        subscribe=(names.api(">"), names.lead(">"), names.heartbeat("*"), names.events()),
+        subscribe=(
+            names.api(">"),
+            names.lead(">"),
+            names.heartbeat("*"),
+            names.events(),
+            names.disconnects(),
+        ),
     )
 
 
@@ -134,6 +142,7 @@ def _client(names: Names) -> Permissions:
             names.every_http(),
             names.api("get"),
             names.api("list"),
+            names.lead("wake"),
             *_consume(names.events_stream, names.events()),
         ),
         subscribe=(names.events(), names.log("*", "*")),

@@ -41,6 +41,11 @@ SHORT_MESSAGE_MAX = 1000
 RETRY_AFTER_MS = 100
 """Advice to an asker that is turned away: about the time in which a full queue moves."""
 
+PATIENCE_S = 30.0
+"""Seconds that running handlers get beyond `DRAIN_S` when the server closes and its process goes
+on: another generation takes new calls while the old one finishes its own. Who is cancelled does
+not wait so long."""
+
 REPLY_S = 1.0
 """Seconds for the last answers of a closing server to leave: publishing hardly ever waits."""
 
@@ -78,6 +83,10 @@ async def answer_requests(
                 await stop()
                 with anyio.move_on_after(DRAIN_S):
                     await server.idle()
+            try:
+                with anyio.move_on_after(PATIENCE_S):
+                    await server.idle()
+            finally:
                 tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
@@ -147,7 +156,8 @@ class _Server:
             await self._fail(packet, error)
         except anyio.get_cancelled_exc_class():
             gone = DeadlineExceededError(
-                f"{packet.subject} closed before its handler ended; the effect is unknown"
+                f"{packet.subject} closed before its handler ended; the effect is unknown",
+                ended=True,
             )
             await self._last_words(packet, gone)
             raise

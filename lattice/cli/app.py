@@ -68,11 +68,66 @@ VERBS: Final = (
         "Show what applying a manifest would change.",
         "Deploy",
     ),
+    Verb(
+        "plan",
+        "lattice.cli.verb_plan:plan_",
+        "Show what applying a manifest would move, and where.",
+        "Deploy",
+    ),
     Verb("delete", "lattice.cli.verb_delete:delete_", "Remove deployments.", "Deploy"),
+    Verb(
+        "history",
+        "lattice.cli.verb_adjust:history_",
+        "List the generations of a deployment that are kept.",
+        "Deploy",
+    ),
+    Verb(
+        "rollback",
+        "lattice.cli.verb_adjust:rollback_",
+        "Have a deployment run an earlier generation again.",
+        "Deploy",
+    ),
+    Verb(
+        "scale",
+        "lattice.cli.verb_adjust:scale_",
+        "Change how many replicas a deployment has.",
+        "Deploy",
+    ),
+    Verb(
+        "pause",
+        "lattice.cli.verb_adjust:pause_",
+        "Leave what runs of a deployment as it is.",
+        "Deploy",
+    ),
+    Verb("resume", "lattice.cli.verb_adjust:resume_", "Go on with a paused deployment.", "Deploy"),
+    Verb(
+        "backup",
+        "lattice.cli.verb_backup:backup_",
+        "Save deployments, their history and components to a file.",
+        "Deploy",
+    ),
+    Verb(
+        "restore",
+        "lattice.cli.verb_backup:restore_",
+        "Tell a lattice what a backup holds.",
+        "Deploy",
+    ),
     Verb(
         "describe",
         "lattice.cli.verb_describe:describe_",
         "Show all that is known of a deployment.",
+        "Look",
+    ),
+    Verb(
+        "explain",
+        "lattice.cli.verb_explain:explain_",
+        "Tell why replicas are where they are, and what keeps more away.",
+        "Look",
+    ),
+    Verb(
+        "why-not",
+        "lattice.cli.verb_explain:why_not_",
+        "Tell what every rule of a deployment says of one host.",
         "Look",
     ),
     Verb("events", "lattice.cli.verb_events:events_", "Show what happened in the lattice.", "Look"),
@@ -102,6 +157,16 @@ VERBS: Final = (
     Verb("call", "lattice.cli.verb_call:call_", "Call a function of a deployment.", "Use"),
     Verb(
         "label host", "lattice.cli.verb_label:host_", "Change the labels of a running host.", "Use"
+    ),
+    Verb("cordon", "lattice.cli.verb_maintain:cordon_", "Have a host take no new replicas.", "Use"),
+    Verb(
+        "uncordon", "lattice.cli.verb_maintain:uncordon_", "Have a host take replicas again.", "Use"
+    ),
+    Verb(
+        "drain", "lattice.cli.verb_maintain:drain_", "Move all replicas of a host to others.", "Use"
+    ),
+    Verb(
+        "taint", "lattice.cli.verb_maintain:taint_", "Change the taints of a running host.", "Use"
     ),
     Verb(
         "completion",

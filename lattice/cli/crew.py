@@ -71,6 +71,30 @@ class HostPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerPlan:
+    """The schedulers to start, and their times (`scheduler.profile.PROFILES`)."""
+
+    count: int = 1
+    profile: str = "default"
+
+
+ONE_SCHEDULER = SchedulerPlan()
+"""Enough on one machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Where to listen on the loopback address; None leaves the choice."""
+
+    nats: int | None = None
+    http: int | None = None
+
+
+ANY_PORTS = Ports()
+"""No wishes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """One process of the lattice, for people and programs."""
 
@@ -91,8 +115,8 @@ class Crew:
         directory: Path,
         hosts: Sequence[HostPlan],
         grants: Sequence[str] = (),
-        port: int | None = None,
-        http_port: int | None = None,
+        schedulers: SchedulerPlan = ONE_SCHEDULER,
+        ports: Ports = ANY_PORTS,
         restarts: bool = False,
         authorized: Sequence[str] = (),
     ) -> None:
@@ -103,12 +127,13 @@ class Crew:
         self._hosts = {plan.name: plan for plan in hosts}
         self._grants = grants
         self._ids: dict[str, str] = {}  # host name -> id
-        self._port = port
-        self._http_wanted = http_port
+        self._ports = ports
         self.http_port = 0
         """Of the loopback address, where the hosts take requests together."""
         self._restarts = restarts
         self._authorized = authorized
+        self._schedulers = scheduler_names(schedulers.count)
+        self._profile = schedulers.profile
         self._stack = AsyncExitStack()
         self._nats: EmbeddedNats | None = None
         self._children: dict[str, Child] = {}
@@ -123,11 +148,11 @@ class Crew:
         for directory in (self.directory, self.directory / "logs"):
             _make_directory(directory)
         async with AsyncExitStack() as stack:
-            self.http_port = stack.enter_context(port_of_lattice(self._http_wanted))
+            self.http_port = stack.enter_context(port_of_lattice(self._ports.http))
             broker = EmbeddedNats(
                 self.directory / "nats",
                 lattice=self.lattice,
-                port=self._port,
+                port=self._ports.nats,
                 take_over=True,
                 stop_s=NATS_STOP_S,
             )
@@ -142,7 +167,8 @@ class Crew:
             stack.push_async_callback(self._stop_children)
             self._group.start_soon(self._watch_nats)
             self._group.start_soon(keep_logs_small, self._children)
-            await self._start("scheduler")
+            for name in self._schedulers:
+                await self._start(name)
             for name in self._hosts:
                 await self._start(name)
             self._stack = stack.pop_all()
@@ -265,6 +291,7 @@ class Crew:
         plan = self._hosts.get(name)
         if plan is None:
             words = ["scheduler", "--nkey", str(self._broker.seed_path("scheduler")), *common]
+            words += [f"--profile={self._profile}"]
         else:
             directory = self._hosts_directory / name
             labels = [f"--label={key}={value}" for key, value in plan.labels.items()]
@@ -335,6 +362,11 @@ class Crew:
         self._group.cancel_scope.cancel()
 
 
+def scheduler_names(count: int) -> list[str]:
+    """Return what the schedulers are called: the first as if it were the only one."""
+    return ["scheduler", *(f"scheduler-{number}" for number in range(2, count + 1))]
+
+
 def _make_directory(directory: Path) -> None:
     """Make a directory for our eyes only; what keeps keys in it checks its own part of it."""
     try:
@@ -344,7 +376,7 @@ def _make_directory(directory: Path) -> None:
 
 
 def _is_in(state: str) -> bool:
-    return state in ("ready", "cordoned")
+    return state in ("ready", "cordoned", "draining")
 
 
 def _report(text: str) -> None:

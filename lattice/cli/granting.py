@@ -6,18 +6,19 @@ Words of options become values here; no file is opened.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from hosts import inventory
 from hosts.engine.base import Directory
 from lattice.cli.options import Bytes, CpuMilli
+from lattice.cli.tainting import TaintWords, taint_of
 from lattice.errors import InvalidError
 from lattice.model.egress import parse_http_grant
-from lattice.model.host import Capacity
+from lattice.model.host import Capacity, Taint
 from lattice.model.ids import name_fault
 from lattice.model.network import HttpGrant
 
@@ -120,6 +121,10 @@ Hosts = Annotated[
 """Repeatable `--allow-host [SCHEME://]HOST[:PORTS]`."""
 
 
+SLOTS_MAX = 10_000
+"""Replicas of one host at most, as of a target (`hosts.slots.REPLICAS_MAX`)."""
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
@@ -134,9 +139,18 @@ class Offer:
     grant_directory: GrantWords | None = None
     """Directory that manifests may name under `directories`; may be repeated."""
 
+    taint: TaintWords | None = None
+    """Keeps away replicas that do not tolerate it, such as gpu; may be repeated."""
+
+    slots: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=SLOTS_MAX))] = (
+        None
+    )
+    """How many replicas may run here, 1000 by default."""
+
     def capacity(self) -> Capacity:
         """Return what replicas may take."""
-        return inventory.capacity(self.cpu, self.memory)
+        found = inventory.capacity(self.cpu, self.memory)
+        return found if self.slots is None else replace(found, slots=self.slots)
 
     def directories(self) -> dict[str, Directory]:
         """Return the directories that are granted, by name.
@@ -150,9 +164,15 @@ class Offer:
             raise InvalidError("directories cannot be granted", faults)
         return {name: Directory(path.resolve(), w) for name, (path, w) in found.items()}
 
+    def taints(self) -> tuple[Taint, ...]:
+        """Return the taints of the host."""
+        return tuple(taint_of(word) for word in self.taint or ())
+
     def words(self) -> list[str]:
-        """Return the options that give another process the same grants."""
-        return grant_options(self.grant_directory)
+        """Return the options that give another process the same grants and taints."""
+        taints = [f"--taint={word}" for word in self.taint or ()]
+        slots = [] if self.slots is None else [f"--slots={self.slots}"]
+        return [*grant_options(self.grant_directory), *taints, *slots]
 
 
 EVERYTHING = Offer()

@@ -37,6 +37,10 @@ def _tell(found: Description) -> None:
     print(f"deployment   {record.name}")
     print(f"generation   {record.generation} (revision {found.revision})")
     print(f"submitted by {printable(record.submitted_by) or '-'}")
+    if record.is_paused:
+        print(f"paused       until `lattice resume {record.name}`")
+    if record.reverted:
+        print(f"went back    from generation {record.reverted}: {printable(record.reason)}")
     if found.status is None:
         print("state        unknown: no scheduler leads now")
     else:

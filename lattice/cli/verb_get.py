@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lattice.cli.options import DEFAULT, Options, client_of
 from lattice.cli.output import own_labels, print_json, print_table, size_text
-from lattice.client.views import ReplicaList, reason_text
+from lattice.cli.tainting import taint_word
+from lattice.client.views import DeploymentView, ReplicaList, reason_text
 
 MACHINE_LABEL = "lattice.machine"
 """The label that hosts of one machine share."""
@@ -25,17 +26,21 @@ async def hosts_(*, labels: bool = False, options: Options = DEFAULT) -> None:
         return
     # Few lattices serve HTTP on all hosts; the others get no empty column.
     has_http = any(host.http for host in found)
+    has_taints = any(host.taints for host in found)
     rows: list[tuple[object, ...]] = [
         (host.name, host.state, host.replicas, host.labels if labels else own_labels(host.labels),
          _cores(host.free.get("cpu_milli")), _memory(host.free.get("memory_bytes")),
-         *((" ".join(host.http) or None,) if has_http else ()), host.labels.get(MACHINE_LABEL),
+         *((" ".join(host.http) or None,) if has_http else ()),
+         *((", ".join(map(taint_word, host.taints)) or None,) if has_taints else ()),
+         host.labels.get(MACHINE_LABEL),
          "-" if host.last_seen_s is None else f"{host.last_seen_s:.1f}s ago", host.id)
         for host in found
     ]  # fmt: skip
     http = ("http",) if has_http else ()
+    taints = ("taints",) if has_taints else ()
     print_table(
-        ("name", "state", "replicas", "labels", "free cpu", "free memory", *http, "machine",
-         "seen", "id"),
+        ("name", "state", "replicas", "labels", "free cpu", "free memory", *http, *taints,
+         "machine", "seen", "id"),
         rows,
         empty="no hosts: start one with `lattice host`",
     )  # fmt: skip
@@ -56,7 +61,7 @@ async def deployments_(*, options: Options = DEFAULT) -> None:
             (
                 d.name,
                 d.generation,
-                d.replicas,
+                _many(d),
                 *((" ".join(d.http) or None,) if has_http else ()),
                 d.labels,
                 d.revision,
@@ -105,6 +110,13 @@ def print_replicas(found: ReplicaList) -> None:
         rows,
         empty="no replicas",
     )  # fmt: skip
+
+
+def _many(deployment: DeploymentView) -> str:
+    """Return how many replicas are wanted, or what decides it."""
+    is_counted = deployment.mode in ("", "replicas")
+    many = str(deployment.replicas) if is_counted else deployment.mode
+    return f"{many}, paused" if deployment.paused else many
 
 
 def _cores(cpu_milli: object) -> str:

@@ -140,6 +140,7 @@ async def _run_alone(
         capacity=machine.capacity,
         curve_key=identity.curve_public_key,
         directories=offer.directories(),
+        taints=offer.taints(),
         program_bytes_max=min(PROGRAM_BYTES_MAX, machine.capacity.memory_bytes),
         guard=duty.guard(),
         after=duty.after,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import uuid4
 
 import anyio
@@ -19,6 +19,7 @@ from lattice.cli.process import log_to_stderr, run_until_stopped
 async def scheduler_(
     *,
     copies: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=5))] = 1,
+    profile: Literal["default", "fast"] = "default",
     ends_with_parent: Annotated[bool, Parameter(show=False)] = False,
     options: Options = DEFAULT,
 ) -> None:
@@ -31,12 +32,16 @@ async def scheduler_(
     ----------
     copies
         On how many NATS servers streams and buckets are kept that do not exist yet: 1, 3 or 5.
+    profile
+        How soon what is silent counts as lost: after 6 seconds, or with `fast`, for one machine
+        or one rack, after 1.5; all schedulers of a lattice get the same.
     ends_with_parent
         End when the standard input does.
     """
     from lattice.bus.connecting import connect
     from lattice.clock import SystemClock
     from scheduler.controller import run_scheduler
+    from scheduler.profile import PROFILES
 
     log_to_stderr()
     settings = settings_of(options)
@@ -49,7 +54,13 @@ async def scheduler_(
             ) as connection,
             anyio.create_task_group() as group,
         ):
-            run = partial(run_scheduler, connection, identity=identity, clock=SystemClock())
+            run = partial(
+                run_scheduler,
+                connection,
+                identity=identity,
+                clock=SystemClock(),
+                profile=PROFILES[profile],
+            )
             await group.start(run)
             if options.is_json:
                 print_json_line({"scheduler": identity, "lattice": settings.lattice})

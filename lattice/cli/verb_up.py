@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
 
 from lattice.cli import exits
-from lattice.cli.crew import Crew, HostPlan
+from lattice.cli.crew import Crew, HostPlan, Ports, SchedulerPlan
 from lattice.cli.granting import GrantWords, grant_options
 from lattice.cli.options import DEFAULT, LabelWords, Options, label_pairs
 from lattice.cli.output import print_json_line, text_of
@@ -26,6 +27,9 @@ from lattice.errors import InvalidError, UnavailableError
 
 HOSTS_MAX = 64
 """Hosts of one machine: each is a process; more of them test nothing that fewer do not."""
+
+SCHEDULERS_MAX = 5
+"""Schedulers of one lattice: one works, and no more than a few need to stand by."""
 
 _OWN_NATS = ("nats", "creds", "nkey", "tls-ca", "tls-cert", "tls-key")
 
@@ -71,6 +75,23 @@ class Fleet:
     """Directory that manifests may name under `directories`; may be repeated."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lead:
+    """The schedulers to start."""
+
+    schedulers: Annotated[
+        int, Parameter(validator=validators.Number(gte=1, lte=SCHEDULERS_MAX))
+    ] = 1
+    """How many schedulers to start: one is active, the others stand by."""
+
+    profile: Literal["default", "fast"] = "default"
+    """How soon what is silent counts as lost, as of `lattice scheduler`."""
+
+
+ONE_SCHEDULER = Lead()
+"""Enough on one machine."""
+
 ONE_HOST = Fleet()
 """What is started unless somebody says otherwise."""
 
@@ -78,6 +99,7 @@ ONE_HOST = Fleet()
 async def up_(
     *,
     fleet: Fleet = ONE_HOST,
+    lead: Lead = ONE_SCHEDULER,
     dir: Annotated[Path | None, Parameter(name="--dir")] = None,
     port: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=65535))] = None,
     http: Annotated[int | None, Parameter(validator=validators.Number(gte=0, lte=65535))] = None,
@@ -96,6 +118,8 @@ async def up_(
     ----------
     fleet
         The hosts to start.
+    lead
+        The schedulers to start.
     dir
         Where everything is kept; one directory holds one lattice.
     port
@@ -117,21 +141,21 @@ async def up_(
             fleet.hosts, fleet.label or (), fleet.host_label or (), workers=fleet.workers
         ),
         grants=grant_options(fleet.grant_directory),
-        port=port,
-        http_port=http,
+        schedulers=SchedulerPlan(count=lead.schedulers, profile=lead.profile),
+        ports=Ports(nats=port, http=http),
         restarts=restart,
         authorized=authorize or (),
     )
-
-    async def work() -> None:
-        async with crew:
-            await crew.wait_joined()
-            _tell(crew, as_json=options.is_json)
-            await crew.watch()
-
-    if await run_until_stopped(work):
+    if await run_until_stopped(partial(_run, crew, as_json=options.is_json)):
         return exits.DONE
     raise UnavailableError(crew.end_reason)
+
+
+async def _run(crew: Crew, *, as_json: bool) -> None:
+    async with crew:
+        await crew.wait_joined()
+        _tell(crew, as_json=as_json)
+        await crew.watch()
 
 
 def host_plans(

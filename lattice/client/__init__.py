@@ -13,11 +13,14 @@ from lattice.client.session import LatticeClient, connect
 from lattice.client.views import (
     DeploymentView,
     Description,
+    Generations,
+    GenerationView,
     HostView,
     ReplicaList,
     ReplicaView,
     Status,
     UnplacedView,
+    Upkeep,
 )
 from lattice.wire.requests import LogLine
 
@@ -27,6 +30,8 @@ __all__ = [
     "DeploymentView",
     "Description",
     "Difference",
+    "GenerationView",
+    "Generations",
     "HostView",
     "LatticeClient",
     "LogLine",
@@ -34,6 +39,7 @@ __all__ = [
     "ReplicaView",
     "Status",
     "UnplacedView",
+    "Upkeep",
     "Upload",
     "connect",
 ]

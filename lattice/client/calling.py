@@ -1,7 +1,8 @@
-"""Calls of exposed functions from outside: look up, send, and repeat only what was not delivered.
+"""Calls of exposed functions from outside: look up, send, and repeat what may be repeated.
 
-A call is at most once: after it was handed to a host, an error or the deadline ends it, because
-whether it took effect is then unknown. The client never looks into the values.
+A call without a key is at most once: after it was handed to a host, an error or the deadline ends
+it, because whether it took effect is then unknown. One with a key is sent again when its host is
+lost, so it may run more than once. The client never looks into the values.
 """
 
 from __future__ import annotations
@@ -11,16 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import anyio
-
 from lattice.bus.base import PAYLOAD_BYTES_MAX
-from lattice.client.asking import RETRY_FIRST_S, RETRY_LONGEST_S, Asker
+from lattice.client.asking import Asker
 from lattice.client.functions import Operation, choose
+from lattice.client.holding import Holder, leader_of
+from lattice.client.sending import Order, Sender
 from lattice.errors import (
     DeadlineExceededError,
     IncompatibleError,
     InvalidError,
-    NoRouteError,
     NotFoundError,
     from_wire,
 )
@@ -80,6 +80,8 @@ class Caller:
         self._asker = asker
         self._caller_id = caller_id
         self._exposed: dict[str, Mapping[str, Mapping[str, str]]] = {}
+        holder = Holder(leader_of(asker.bus, asker.names), asker.clock)
+        self._sender = Sender(asker.bus, asker.clock, holder=holder)
 
     async def call(
         self,
@@ -101,6 +103,7 @@ class Caller:
             InvalidError: the function's name is ambiguous, or the arguments do not fit its type.
             NoRouteError: no replica was ready within `deadline_s`; nothing was run.
             DeadlineExceededError: no answer in time; whether it took effect is unknown.
+            OverloadedError: also when too many calls of this client wait for replicas.
             GuestTrapError, OverloadedError, ConflictError, DeniedError: what the host answers.
         """
         if deadline_s <= 0:
@@ -188,60 +191,41 @@ class Caller:
     async def _send(
         self, wish: _Wish, operation: Operation, invocation: Invocation
     ) -> tuple[CallReply, int]:
-        """Return the reply and the number of attempts; repeats only what was not run."""
-        clock = self._asker.clock
-        pause_s = RETRY_FIRST_S
-        attempt = 0
-        while True:
-            attempt += 1
-            left_s = max(wish.give_up_s - clock.monotonic_s(), 0.001)
-            once = replace(
-                invocation, attempt=attempt, deadline_ms=max(int(left_s * 1000 * REPLY_SHARE), 1)
-            )
-            try:
-                reply = await self._once(wish, operation, once, timeout_s=left_s)
-            except NoRouteError:
-                reply = None
-            # A host that has no ready replica (any more) answers without its name: nothing was
-            # run. With its name, the callee itself found no route for a call that it made.
-            if reply is not None and not (_is_no_route(reply) and not reply.host):
-                if reply.err is not None:
-                    raise from_wire(reply.err)
-                return reply, attempt
-            if clock.monotonic_s() + pause_s >= wish.give_up_s:
-                raise NoRouteError(
-                    f"no replica of deployment {wish.deployment!r} is ready for {operation}: "
-                    f"`lattice describe {wish.deployment}` tells why",
-                    deployment=wish.deployment,
-                    function=str(operation),
+        """Return the reply and the number of attempts. `Raises:` what the reply tells, too."""
+        deployment, names = wish.deployment, self._asker.names
+
+        def body(attempt: int, granted_ms: int) -> bytes:
+            once = replace(invocation, attempt=attempt, deadline_ms=granted_ms)
+            encoded = codec.encode(once, as_json=wish.as_json)
+            if len(encoded) > PAYLOAD_BYTES_MAX:
+                raise InvalidError(
+                    f"arguments of {operation} take {len(encoded)} bytes, "
+                    f"at most {PAYLOAD_BYTES_MAX} fit in one call"
                 )
-            await anyio.sleep(pause_s)
-            pause_s = min(pause_s * 2, RETRY_LONGEST_S)
+            return encoded
 
-    async def _once(
-        self, wish: _Wish, operation: Operation, invocation: Invocation, *, timeout_s: float
-    ) -> CallReply:
-        subject = self._asker.names.call(wish.deployment, operation.interface, operation.function)
-        body = codec.encode(invocation, as_json=wish.as_json)
-        if len(body) > PAYLOAD_BYTES_MAX:
-            raise InvalidError(
-                f"arguments of {operation} take {len(body)} bytes, "
-                f"at most {PAYLOAD_BYTES_MAX} fit in one call"
-            )
-        headers = {codec.CONTENT_TYPE: codec.JSON_TYPE} if wish.as_json else None
-        try:
-            packet = await self._asker.bus.request(
-                subject, body, timeout_s=timeout_s, headers=headers
-            )
-        except DeadlineExceededError:
-            raise DeadlineExceededError(
-                f"call of {operation} on deployment {wish.deployment!r}: no answer in time; "
-                "whether it took effect is unknown",
-                deployment=wish.deployment,
-                function=str(operation),
-            ) from None
-        return codec.decode_as(CallReply, packet.body, as_json=wish.as_json)
+        def subject_at(host: str, generation: int) -> str:
+            interface, function = operation.interface, operation.function
+            return names.call_at(host, deployment, generation, interface, function)
 
-
-def _is_no_route(reply: CallReply) -> bool:
-    return reply.err is not None and reply.err.get("kind") == NoRouteError.kind
+        order = Order(
+            deployment=deployment,
+            what=f"{operation} on deployment {deployment!r}",
+            subject=names.call(deployment, operation.interface, operation.function),
+            subject_at=subject_at,
+            body=body,
+            nobody=(
+                f"no replica of deployment {deployment!r} is ready for {operation}: "
+                f"`lattice describe {deployment}` tells why"
+            ),
+            give_up_s=wish.give_up_s,
+            is_keyed=wish.key is not None,
+            headers={codec.CONTENT_TYPE: codec.JSON_TYPE} if wish.as_json else {},
+            as_json=wish.as_json,
+            is_patient=True,
+            reply_share=REPLY_SHARE,
+        )
+        reply, attempts = await self._sender.send(order)
+        if reply.err is not None:
+            raise from_wire(reply.err)
+        return reply, attempts

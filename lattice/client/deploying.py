@@ -20,6 +20,7 @@ from lattice.client.asking import Asker
 from lattice.client.views import Status, reason_text
 from lattice.component.reader import read_component
 from lattice.errors import (
+    ConflictError,
     DeadlineExceededError,
     InvalidError,
     LatticeError,
@@ -81,6 +82,7 @@ class Applied:
     revision: int
     changed: bool
     warnings: list[Any]
+    paused: bool = False  # what runs stays as it is until it is resumed
     status: Status | None = None  # only when it was waited for
 
 
@@ -151,6 +153,7 @@ async def wait_ready(
 
     Raises:
         InvalidError: it failed; `faults` has the hosts' own error texts.
+        ConflictError: the deployment is paused.
         DeadlineExceededError: not ready within `timeout_s`; the message tells what is missing.
         NotFoundError: it was deleted meanwhile.
     """
@@ -162,11 +165,8 @@ async def wait_ready(
             if latest is not None and latest != status and progress is not None:
                 progress(latest)
             status = latest or status
-            if status is not None and status.generation >= applied.generation:
-                if status.state == "ready":
-                    return replace(applied, status=status)
-                if status.state == "failed":
-                    raise _failure(status)
+            if status is not None and _is_decided(status, applied):
+                return replace(applied, status=status)
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, POLL_LONGEST_S)
     raise _late(applied, status, timeout_s)
@@ -186,6 +186,35 @@ async def _status(asker: Asker, name: str) -> Status | None:
     except (NoRouteError, DeadlineExceededError):
         pass
     return None
+
+
+def _is_decided(status: Status, applied: Applied) -> bool:
+    """Tell whether what was applied does what it should.
+
+    Raises:
+        InvalidError: it failed, and perhaps an earlier generation took its place again.
+        ConflictError: nothing happens because the deployment is paused.
+    """
+    if 0 < status.revision < applied.revision:
+        return False  # the leader has not seen it yet
+    if status.reverted and status.reverted == applied.generation:
+        raise InvalidError(
+            f"deployment {status.name!r} generation {applied.generation} did not do well, "
+            f"generation {status.generation} is desired again",
+            [reason_text(reason) for reason in status.reasons],
+            deployment=status.name,
+            generation=applied.generation,
+        )
+    if status.generation < applied.generation:
+        return False
+    if status.state == "paused":
+        raise ConflictError(
+            f"deployment {status.name!r} is paused: `lattice resume {status.name}` lets it go on",
+            deployment=status.name,
+        )
+    if status.state in ("failed", "crash-loop"):
+        raise _failure(status)
+    return status.state in ("ready", "reverted", "completed", "scaled-to-zero")
 
 
 def _failure(status: Status) -> LatticeError:

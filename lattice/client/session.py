@@ -9,7 +9,7 @@ Every request has a time limit, and every failure is one of the errors of `latti
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -23,11 +23,12 @@ from lattice.client.asking import REQUEST_TIMEOUT_S, Asker, all_pages, list_of
 from lattice.client.calling import CALL_DEADLINE_S, Caller, CallResult
 from lattice.client.deploying import READY_TIMEOUT_S, Applied, Manifest, Progress
 from lattice.client.differences import Difference, differences
+from lattice.client.explaining import Explaining
 from lattice.client.observing import LOG_LINES
+from lattice.client.steering import Steering
 from lattice.client.views import (
     DeploymentView,
     Description,
-    HostView,
     PingView,
     ReplicaList,
     Status,
@@ -39,7 +40,6 @@ from lattice.wire import codec
 from lattice.wire.messages import DeploymentRecord, Event
 from lattice.wire.requests import (
     DeleteDeployment,
-    LabelChange,
     Listing,
     LogLine,
     OneDeployment,
@@ -83,7 +83,7 @@ async def connect(
         yield LatticeClient(connection, client_id=client_id, timeout_s=timeout_s)
 
 
-class LatticeClient:
+class LatticeClient(Explaining, Steering):
     """What a program can ask of a lattice and have done in it."""
 
     def __init__(
@@ -95,8 +95,7 @@ class LatticeClient:
         clock: Clock | None = None,
     ) -> None:
         self.connection = connection
-        self._client_id = client_id
-        self._asker = Asker(connection, timeout_s=timeout_s, clock=clock)
+        super().__init__(Asker(connection, timeout_s=timeout_s, clock=clock), client_id)
         self._caller = Caller(self._asker, caller_id=client_id)
 
     # --- deployments ----------------------------------------------------------------------
@@ -274,7 +273,8 @@ class LatticeClient:
         `function` is `ns:pkg/iface[@version]#func`, `iface#func`, or `func` when unique. Values
         are those of the wire: records are maps with kebab-case names, `list<u8>` is bytes, an
         option is its value or None, a result is `["ok", value]` or `["err", value]`. A call that
-        reached no host is repeated within the deadline; one that did is never repeated.
+        nobody began is sent again within the deadline. One that was lost on the way may have run:
+        it is sent again only with a `key`, which says that running it twice does no harm.
 
         `Raises:` see `Caller.call`.
         """
@@ -284,11 +284,6 @@ class LatticeClient:
         return result if detail else result.value
 
     # --- hosts ----------------------------------------------------------------------------
-
-    async def hosts(self) -> list[HostView]:
-        """Return the hosts that the active scheduler knows, by name."""
-        answer = await all_pages(partial(self._asker.lead, "hosts"), Listing(), "hosts")
-        return sorted(list_of(answer, "hosts", HostView), key=lambda host: (host.name, host.id))
 
     async def ping(self, *, timeout_s: float = PING_TIMEOUT_S) -> list[PingView]:
         """Return the hosts that answer by themselves within `timeout_s`; needs no scheduler."""
@@ -326,23 +321,6 @@ class LatticeClient:
     async def inventory(self, host: str) -> dict[str, Any]:
         """Return what a host, by its id, says of itself. `Raises:` NoRouteError."""
         return await self._asker.host(host, "inventory", {})
-
-    async def label_host(
-        self, host: str, *, set_labels: Mapping[str, str], remove: Collection[str] = ()
-    ) -> dict[str, str]:
-        """Change labels of a host, by its id, and return all that it has then.
-
-        Raises:
-            InvalidError: a key or value is malformed or reserved; nothing was changed.
-            NoRouteError: the host is not there.
-        """
-        question = LabelChange(set=dict(set_labels), remove=list(remove))
-        answer = await self._asker.host(host, "labels", question)
-        return {str(key): str(value) for key, value in dict(answer.get("labels", {})).items()}
-
-    async def stop_host(self, host: str) -> None:
-        """Ask a host, by its id, to end cleanly; it answers before it does."""
-        await self._asker.host(host, "stop", {})
 
     # --- what happens ---------------------------------------------------------------------
 

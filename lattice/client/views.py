@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lattice.model.host import Taint
 from lattice.wire.messages import DeploymentRecord
 
 
@@ -30,6 +31,9 @@ class HostView:
     adopted: Any = None  # the revision of the target that the host runs
     replicas: Any = 0
     last_seen_s: float | None = None  # seconds since its last heartbeat
+    cordoned: bool = False  # it takes no new replicas
+    draining: bool = False  # its replicas move to others
+    taints: list[Taint] = field(default_factory=list[Taint])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +42,21 @@ class DeploymentView:
 
     name: str
     generation: int = 0
-    replicas: int = 0
+    replicas: int = 0  # says something in the mode `replicas` only
+    mode: str = "replicas"  # or "daemon", "singleton", "scale", "job"
+    paused: bool = False
     revision: int = 0
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     http: list[str] = field(default_factory=list[str])  # routes: host, `*` for every one, and path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantView:
+    """A device, or a share of one, that a replica was granted."""
+
+    device: str  # its id on the host
+    share_milli: int = 1000
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +73,11 @@ class ReplicaView:
     restarts: int = 0
     calls: int = 0
     fuel: int = 0  # that its calls used, those with `limits.fuel`
+    in_flight: int = 0  # calls that it works on
+    waiting: int = 0  # calls that wait in it for their turn
+    errors: int = 0  # of `calls`, those that ended in a trap or an error of the platform
+    busy_ms: int = 0  # time that `calls` took in all
+    devices: list[GrantView] = field(default_factory=list[GrantView])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +111,44 @@ class Status:
     unplaced: int = 0
     state: str = ""
     reasons: list[Any] = field(default_factory=list[Any])
+    revision: int = 0  # of the desired record that this is about; 0: not told
+    good_generation: int = 0  # the last one that was rolled out in full
+    reverted: int = 0  # the generation that this one replaced because it did not do well
+    completed: int = 0  # replicas of a job that succeeded
+    failed_runs: int = 0  # replicas of a job that failed
+    progress: str = ""  # what an update does now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationView:
+    """One generation of a deployment that is kept."""
+
+    generation: int
+    submitted_by: str = ""
+    current: bool = False  # it is desired now
+    good: bool = False  # the last one that was rolled out in full
+    given_up: bool = False  # it was gone back from
+    images: Mapping[str, str] = field(default_factory=dict[str, str])  # by component and service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generations:
+    """The generations of a deployment that are kept, newest first."""
+
+    name: str
+    revision: int = 0
+    reverted: int = 0  # the generation that the current one replaced, when it was gone back to
+    reason: str = ""  # why
+    generations: list[GenerationView] = field(default_factory=list[GenerationView])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """What holds for a host until somebody takes it back."""
+
+    cordoned: bool = False
+    draining: bool = False
+    taints: list[Taint] = field(default_factory=list[Taint])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

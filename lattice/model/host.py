@@ -122,3 +122,8 @@ class Report:
     adopted: Revision
     replicas: tuple[ReplicaReport, ...] = ()
     load: Load = field(default_factory=Load)
+    # A report that is too large for a message tells only what changed:
+    base: str = ""  # digest of the state that `replicas` and `gone` change; "": they are complete
+    digest: str = ""  # of the state after the change
+    gone: tuple[ReplicaId, ...] = ()
+    is_partial: bool = False  # more changes follow: nothing is known of replicas not told yet

@@ -16,6 +16,7 @@ from lattice.model.http import HttpAddress
 from lattice.model.manifest_checks import check_references
 from lattice.model.manifest_fields import DEPLOYMENT
 from lattice.model.manifest_http import HTTP
+from lattice.model.manifest_scheduling_checks import check_scheduling
 from lattice.model.scalar import Faults
 
 __all__ = [
@@ -89,6 +90,7 @@ def _parse(body: object, place: Callable[[str], str]) -> Deployment:
     faults = Faults()
     deployment = DEPLOYMENT.read(body, "", faults)
     check_references(body, faults)
+    check_scheduling(body, faults)
     if isinstance(deployment, Deployment) and not faults.lines:
         return deployment
     lines = [

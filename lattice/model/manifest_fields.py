@@ -6,11 +6,9 @@ that: such a field is refused by name, never ignored. Defaults stand in `lattice
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 
-from lattice.errors import InvalidError
 from lattice.model import quantity
 from lattice.model.deployment import (
     Binding,
@@ -25,26 +23,34 @@ from lattice.model.deployment import (
     Service,
     Wire,
 )
-from lattice.model.ids import NAME_LENGTH_MAX, DeploymentName, digest_fault, name_fault
-from lattice.model.labels import (
-    KEY_LENGTH_MAX,
-    VALUE_LENGTH_MAX,
-    Selector,
-    key_fault,
-    parse_selector,
-)
+from lattice.model.ids import DeploymentName, digest_fault
 from lattice.model.manifest_http import HTTP
 from lattice.model.manifest_mounts import MOUNT_FIELDS
 from lattice.model.manifest_network import NETWORK
-from lattice.model.scalar import Choice, Integer, Quantity, Text
-from lattice.model.scheduling import Placement
+from lattice.model.manifest_placement import PLACEMENT
+from lattice.model.manifest_scheduling import (
+    LOST_AFTER,
+    PROBE,
+    REPLICAS_MAX,
+    SCHEDULING_FIELDS,
+    UPDATE,
+)
+from lattice.model.manifest_values import (
+    DAY_S,
+    GIB,
+    INTERFACE,
+    KIB,
+    LABELS,
+    NAME,
+    duration,
+    matches,
+    size,
+)
+from lattice.model.scalar import Choice, Integer, Text
 from lattice.model.schema import Field, ListOf, MapOf, Object
 
 VERSION, KIND = "v1", "Deployment"
 """The values of `lattice` and `kind` in every manifest that this release reads."""
-
-REPLICAS_MAX = 100_000
-"""Replicas of one deployment: what the scheduler is built and tested for."""
 
 SERVICES_MAX = 16
 """Services of one workload: each lives in every replica, so a workload has a few at most."""
@@ -52,23 +58,10 @@ SERVICES_MAX = 16
 FUEL_MAX = 1_000_000_000_000_000
 """Fuel of one call: about a week of computing, and every JSON parser reads the number exactly."""
 
-_KIB, _GIB = 1 << 10, 1 << 30
-_RESTART, _PLACEMENT = Restart(), Placement()
+_RESTART = Restart()
 
-_LABEL_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9._/\-]*[A-Za-z0-9])?"
-_NAME_PATTERN = r"[a-z0-9]([a-z0-9\-]*[a-z0-9])?"
 _ENV_PATTERN = r"[A-Za-z_][A-Za-z0-9_]*"
 _CONFIG_PATTERN = r"[!-~]+"
-_INTERFACE_PATTERN = r"[a-z0-9\-]+(:[a-z0-9\-]+)+(/[a-z0-9\-]+)+(@[0-9A-Za-z.+\-]+)?"
-
-
-def _matches(pattern: str, wanted: str) -> Callable[[str], str | None]:
-    compiled = re.compile(pattern)
-
-    def fault(text: str) -> str | None:
-        return None if compiled.fullmatch(text) else f"{text!r} is not {wanted}"
-
-    return fault
 
 
 def _artifact_fault(text: str) -> str | None:
@@ -84,59 +77,12 @@ def _backoff_fault(pair: tuple[float, float]) -> str | None:
     return None if pair[0] <= pair[1] else f"expected [min, max], found [{low}, {high}]"
 
 
-def _selector_text(selector: Selector) -> str:
-    # `key = value` cannot carry every value that `key in (value)` can, for example one with spaces.
-    text = str(selector)
-    if selector.operator not in {"in", "notin"}:
-        return text
-    try:
-        is_same = parse_selector(text) == selector
-    except InvalidError:
-        is_same = False
-    return text if is_same else f"{selector.key} {selector.operator} ({', '.join(selector.values)})"
-
-
-def _duration(maximum_s: float) -> Quantity:
-    return Quantity(
-        parse=quantity.parse_duration,
-        format=quantity.format_duration,
-        pattern=quantity.DURATION_PATTERN,
-        minimum=0.001,
-        maximum=maximum_s,
-    )
-
-
-def _size(minimum: int, maximum: int) -> Quantity:
-    return Quantity(
-        parse=quantity.parse_size,
-        format=quantity.format_size,
-        pattern=quantity.SIZE_PATTERN,
-        minimum=minimum,
-        maximum=maximum,
-        plain="integer",
-    )
-
-
-_CPU = Quantity(
-    parse=quantity.parse_cpu,
-    format=quantity.format_cpu,
-    pattern=quantity.CPU_PATTERN,
-    minimum=0,
-    maximum=1_024_000,
-    plain="number",
-)
-_NAME = Text(pattern=_NAME_PATTERN, length_max=NAME_LENGTH_MAX, check=name_fault)
 _ARTIFACT = Text(pattern=r"(?!oci://|sha256:)\S(.*\S)?|sha256:[0-9a-f]{64}", check=_artifact_fault)
-_INTERFACE = Text(
-    pattern=_INTERFACE_PATTERN,
-    length_max=256,
-    check=_matches(_INTERFACE_PATTERN, "an interface, expected namespace:package/name[@version]"),
-)
 _ENV = MapOf(
     key=Text(
         pattern=_ENV_PATTERN,
         length_max=256,
-        check=_matches(_ENV_PATTERN, "an environment name: letters, digits, '_', no digit first"),
+        check=matches(_ENV_PATTERN, "an environment name: letters, digits, '_', no digit first"),
     ),
     value=Text(length_max=32_768),
 )
@@ -144,30 +90,23 @@ _CONFIG = MapOf(
     key=Text(
         pattern=_CONFIG_PATTERN,
         length_max=256,
-        check=_matches(_CONFIG_PATTERN, "a configuration key: printable ASCII without spaces"),
+        check=matches(_CONFIG_PATTERN, "a configuration key: printable ASCII without spaces"),
     ),
     value=Text(length_max=65_536),
 )
-_LABELS = MapOf(
-    key=Text(pattern=_LABEL_PATTERN, length_max=KEY_LENGTH_MAX, check=key_fault),
-    value=Text(length_max=VALUE_LENGTH_MAX),
-    maximum=64,
-)
-_SELECTORS = ListOf(item=Text(length_max=1024, parse=parse_selector, format=_selector_text))
-
 _LIMITS = Object(
     make=Limits,
     blank=Limits(),
     fields=(
-        Field("memory", _size(64 * _KIB, 64 * _GIB), "memory of one instance", "memory_bytes"),
-        Field("deadline", _duration(86_400), "time that one call may take", "deadline_s"),
+        Field("memory", size(64 * KIB, 64 * GIB), "memory of one instance", "memory_bytes"),
+        Field("deadline", duration(DAY_S), "time that one call may take", "deadline_s"),
         Field("concurrency", Integer(minimum=1, maximum=10_000), "calls at once in one replica"),
         Field("queue", Integer(minimum=0, maximum=100_000), "calls that wait in one replica"),
         Field("fuel", Integer(minimum=0, maximum=FUEL_MAX), "instructions that one call may run"),
     ),
 )
 _PART_FIELDS = (
-    Field("name", _NAME, "unique among components and services", is_required=True),
+    Field("name", NAME, "unique among components and services", is_required=True),
     Field("image", _ARTIFACT, "path of a component, or 'sha256:...'", is_required=True),
     Field("limits", _LIMITS, "what an instance may use"),
     Field("env", _ENV, "environment variables of the guest"),
@@ -186,7 +125,7 @@ _INSTANCES = Object(
             "calls that a reused instance takes",
             "invocations_max",
         ),
-        Field("idle", _duration(86_400), "time without a call until one is closed", "idle_s"),
+        Field("idle", duration(DAY_S), "time without a call until one is closed", "idle_s"),
         Field("ready", Integer(minimum=0, maximum=64), "instances made ahead of calls"),
     ),
 )
@@ -232,7 +171,7 @@ _RESTART_POLICY = Object(
         ),
         Field(
             "backoff",
-            ListOf(item=_duration(3600), minimum=2, maximum=2, check=_backoff_fault),
+            ListOf(item=duration(3600), minimum=2, maximum=2, check=_backoff_fault),
             "[min, max] wait before a restart; it doubles from min to max",
         ),
         Field(
@@ -249,7 +188,7 @@ _SERVICE = Object(
     fields=(
         *_PART_FIELDS,
         Field("restart", _RESTART_POLICY, "how it comes back when it ended"),
-        Field("files", ListOf(item=_NAME), "names of `files` that it sees under /files"),
+        Field("files", ListOf(item=NAME), "names of `files` that it sees under /files"),
     ),
     later={"instances": "a service is one instance"},
 )
@@ -257,7 +196,7 @@ _FILE = Object(
     make=File,
     blank=File(name="", source=""),
     fields=(
-        Field("name", _NAME, "unique; the guest sees /files/<name>", is_required=True),
+        Field("name", NAME, "unique; the guest sees /files/<name>", is_required=True),
         Field("source", _ARTIFACT, "path of the file, or 'sha256:...'", is_required=True),
     ),
 )
@@ -265,17 +204,17 @@ _WIRE = Object(
     make=Wire,
     blank=Wire(part="", interface="", to=""),
     fields=(
-        Field("component", _NAME, "component or service that imports", "part", is_required=True),
-        Field("import", _INTERFACE, "interface that it imports", "interface", is_required=True),
-        Field("to", _NAME, "component or service that exports it", is_required=True),
+        Field("component", NAME, "component or service that imports", "part", is_required=True),
+        Field("import", INTERFACE, "interface that it imports", "interface", is_required=True),
+        Field("to", NAME, "component or service that exports it", is_required=True),
     ),
 )
 _LINK = Object(
     make=Link,
     blank=Link(interface="", to=DeploymentName("")),
     fields=(
-        Field("import", _INTERFACE, "interface that is imported", "interface", is_required=True),
-        Field("to", _NAME, "deployment that exports it", is_required=True),
+        Field("import", INTERFACE, "interface that is imported", "interface", is_required=True),
+        Field("to", NAME, "deployment that exports it", is_required=True),
         Field(
             "route",
             Choice(
@@ -284,7 +223,7 @@ _LINK = Object(
             ),
             "how calls travel; auto is local on a shared host",
         ),
-        Field("timeout", _duration(3600), "time until a call fails", "timeout_s"),
+        Field("timeout", duration(3600), "time until a call fails", "timeout_s"),
     ),
     later={"retry": "retries by the link; the caller retries"},
 )
@@ -292,45 +231,13 @@ _BINDING = Object(
     make=Binding,
     blank=Binding(interface=""),
     fields=(
-        Field("name", _NAME, "tells several bindings of one interface apart"),
-        Field("interface", _INTERFACE, "interface that the host provides", is_required=True),
+        Field("name", NAME, "tells several bindings of one interface apart"),
+        Field("interface", INTERFACE, "interface that the host provides", is_required=True),
         Field("config", _CONFIG, "settings of the capability"),
     ),
     later={
         "backend": "a choice of backends; the host chooses",
         "require": "requirements on the backend",
-    },
-)
-
-
-def _make_placement(require: Placement = _PLACEMENT) -> Placement:
-    return require
-
-
-def _take_placement(placement: Placement) -> Mapping[str, object]:
-    return {"require": placement}
-
-
-_REQUIRE = Object(
-    make=Placement,
-    blank=_PLACEMENT,
-    fields=(
-        Field("labels", _SELECTORS, "selectors that the host's labels meet", "require_labels"),
-        Field("cpu", _CPU, "cores that a replica takes", "cpu_milli"),
-        Field("memory", _size(0, 16 * 1024 * _GIB), "memory that a replica takes", "memory_bytes"),
-    ),
-    later={"devices": "devices"},
-)
-_PLACE = Object(
-    make=_make_placement,
-    take=_take_placement,
-    blank=_PLACEMENT,
-    fields=(Field("require", _REQUIRE, "what a host must have"),),
-    later={
-        "prefer": "preferences; state what is needed under `require`",
-        "spread": "spreading over labels",
-        "tolerate": "taints and tolerations",
-        "priority": "priorities and preemption",
     },
 )
 
@@ -348,16 +255,17 @@ DEPLOYMENT = Object(
     fields=(
         Field("lattice", Choice(options=(VERSION,)), "version of the format", is_required=True),
         Field("kind", Choice(options=(KIND,)), "what the document describes"),
-        Field("name", _NAME, "name of the deployment in its lattice", is_required=True),
-        Field("labels", _LABELS, "labels of the deployment, for people"),
+        Field("name", NAME, "name of the deployment in its lattice", is_required=True),
+        Field("labels", LABELS, "labels of the deployment, for people"),
         Field("replicas", Integer(minimum=0, maximum=REPLICAS_MAX), "replicas that should run"),
+        *SCHEDULING_FIELDS,
         Field("components", ListOf(item=_COMPONENT), "stateless parts"),
         Field("services", ListOf(item=_SERVICE, maximum=SERVICES_MAX), "parts with state"),
         Field("files", ListOf(item=_FILE), "data that services start from"),
         Field("wiring", ListOf(item=_WIRE, maximum=256), "imports that names do not decide"),
         Field(
             "expose",
-            ListOf(item=_INTERFACE, maximum=256),
+            ListOf(item=INTERFACE, maximum=256),
             "interfaces callable from outside; without it, every export that no part imports",
         ),
         Field("http", HTTP, "requests over HTTP that it answers, by host and path"),
@@ -369,14 +277,15 @@ DEPLOYMENT = Object(
         ),
         Field("links", ListOf(item=_LINK), "imports from other deployments"),
         Field("bindings", ListOf(item=_BINDING), "imports from the host"),
-        Field("placement", _PLACE, "where replicas may run"),
+        Field("ready", PROBE, "whether a replica can take calls"),
+        Field("live", PROBE, "whether a replica must be started again"),
+        Field("placement", PLACEMENT, "where replicas may run, and where they had better"),
+        Field("update", UPDATE, "how a new generation replaces the one before"),
+        Field(
+            "lostAfter",
+            LOST_AFTER,
+            "silence of a host until its replicas move; without it, the lattice's",
+            "lost_after_s",
+        ),
     ),
-    later={
-        "daemon": "one replica for each host; give `replicas`",
-        "singleton": "strict singletons; `replicas: 1` is the nearest",
-        "scale": "scaling by load; give `replicas`",
-        "job": "workloads that end; give `replicas`",
-        "ready": "readiness checks; a service is ready when its `start` returned",
-        "update": "rolling updates",
-    },
 )

@@ -52,6 +52,8 @@ def format_duration(seconds: float) -> str:
         for unit, factor in _MILLISECONDS.items():
             if whole and whole % factor == 0:
                 return f"{whole // factor}{unit}"
+        if not whole:
+            return "0s"
     return f"{Decimal(repr(float(seconds))):f}s"
 
 

@@ -116,6 +116,25 @@ class Choice:
         return {"enum": list(self.options)}
 
 
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """True or false."""
+
+    def read(self, value: object, path: str, faults: Faults) -> object:
+        """Return the truth value."""
+        if not isinstance(value, bool):
+            return faults.add(path, f"expected true or false, found {found(value)}")
+        return value
+
+    def write(self, value: object) -> object:
+        """Return the truth value."""
+        return value
+
+    def json(self) -> dict[str, object]:
+        """Return a schema of type boolean."""
+        return {"type": "boolean"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Integer:
     """A whole number between two bounds, both allowed."""

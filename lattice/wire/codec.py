@@ -76,6 +76,18 @@ def decode_as(cls: type[T], body: bytes, *, as_json: bool = False) -> T:
     return convert(decode(body, as_json=as_json), cls)
 
 
+def decode_often(cls: type[T], body: bytes) -> T:
+    """Return the same as `decode_as` of MessagePack, several times faster, for messages that come
+    all the time. The class has no field of any type, so that its own depth bounds what is read.
+
+    `Raises:` as `decode_as`.
+    """
+    try:
+        return msgspec.msgpack.decode(body, type=cls)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return decode_as(cls, body)  # which tells what is wrong
+
+
 def convert(plain: object, cls: type[T]) -> T:
     """Return plain values as the given dataclass.
 

@@ -74,6 +74,9 @@ class HeartbeatAck:
     sequence: int  # of the report that is answered
     required: Revision  # the target that the scheduler believes current for this host
     lease_ms: int = 0  # the host's lease, from the sending of its report; 0 grants none
+    heartbeat_ms: int = 0  # the pace of reports that the scheduler wants; 0: as it is
+    is_inventory_wanted: bool = False  # the host's inventory is not there: write it again
+    is_base_unknown: bool = False  # the report's `base` is not what stands here: begin anew
     v: int = VERSION
 
 
@@ -116,6 +119,7 @@ class Target:
     incarnation: str = ""
     needs: list[str] = field(default_factory=list[str])
     items: list[TargetItem] = field(default_factory=list[TargetItem])
+    body: str = ""  # digest of the object with the whole target, when it is too large for a key
     v: int = VERSION
 
 
@@ -139,6 +143,18 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """The value of `desired._restore`: a backup is being written, or was.
+
+    It stands in the family of desired state so that whoever follows that sees it in order.
+    """
+
+    is_running: bool
+    floor: int = 0  # no generation up to this number is given to a deployment from now on
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentRecord:
     """The value of `desired.<name>` and of `history.<name>.<generation>`."""
 
@@ -153,6 +169,7 @@ class DeploymentRecord:
     is_paused: bool = False  # what runs stays as it is, whatever is desired
     reverted: int = 0  # the generation that this one replaced because it did not do well; 0: none
     reason: str = ""  # why it was reverted, or what whoever rolled back said
+    given_up: list[int] = field(default_factory=list[int])  # generations that were gone back from
     v: int = VERSION
 
 

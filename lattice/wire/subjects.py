@@ -26,6 +26,9 @@ HTTP_QUEUE = "http"
 DESIRED = "desired"
 """What the keys of desired states begin with."""
 
+ROUTE = "route"
+"""What the keys of routes begin with."""
+
 API_QUEUE = "api"
 """The queue group of schedulers that answer `api.>`."""
 
@@ -237,6 +240,10 @@ class Names:
         """All events."""
         return f"{self.prefix}.evt.>"
 
+    def disconnects(self) -> str:
+        """What NATS tells of connections that ended, where its accounts pass it on."""
+        return f"{self.prefix}.gone"
+
     def log(self, deployment: str, host: str) -> str:
         """Log lines of a deployment (`""`: of the host itself) on a host; `*` for any of either."""
         left = deployment if deployment == "*" else (token(deployment) or ROOT_TOKEN)
@@ -279,6 +286,10 @@ TERM = "term"
 """Control key: written only at acquisition; its revision is the epoch and the fence."""
 
 
+RESTORE = f"{DESIRED}._restore"
+"""Control key in the family of desired state: a backup is being written. It is no deployment's."""
+
+
 def desired(deployment: str) -> str:
     """Control key of a deployment's desired state."""
     return f"{DESIRED}.{deployment}"
@@ -296,7 +307,7 @@ def status(deployment: str) -> str:
 
 def route(deployment: str) -> str:
     """Return the key of how a deployment's calls are divided."""
-    return f"route.{deployment}"
+    return f"{ROUTE}.{deployment}"
 
 
 def target(host: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Literal
 
@@ -51,9 +51,14 @@ class FaultyBus:
         return await self._inner.request(subject, body, timeout_s=timeout_s, headers=headers)
 
     def request_many(
-        self, subject: str, body: bytes = b"", *, timeout_s: float
-    ) -> AsyncIterator[Packet]:
-        return self._inner.request_many(subject, body, timeout_s=timeout_s)
+        self,
+        subject: str,
+        body: bytes = b"",
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[Packet, None]:
+        return self._inner.request_many(subject, body, timeout_s=timeout_s, headers=headers)
 
     @asynccontextmanager
     async def subscribe(

@@ -195,6 +195,7 @@ async def test_a_host_that_stops_ends_what_takes_too_long_and_others_take_it_up(
     shaky: Shaky, monkeypatch: pytest.MonkeyPatch, begins: bool
 ) -> None:
     monkeypatch.setattr("lattice.bus.serving.DRAIN_S", 0.05)
+    monkeypatch.setattr("lattice.bus.serving.PATIENCE_S", 0.05)
     near, _ = await shaky.host("near")
     stopping, _ = await shaky.host("one")
     staying, _ = await shaky.host("two")

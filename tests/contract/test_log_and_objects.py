@@ -179,3 +179,19 @@ async def test_two_may_put_the_same_object_at_once(
         tasks.start_soon(scheduler.artifacts.put, body)
     digest = Digest("sha256:" + hashlib.sha256(body).hexdigest())
     assert await read_objects.get(digest) == body
+
+
+async def test_what_was_removed_is_not_there_and_can_be_put_again(
+    scheduler: Connection, read_objects: Objects
+) -> None:
+    body = bytes(range(256)) * 2000
+    digest = await scheduler.artifacts.put(body)
+    other = await scheduler.artifacts.put(b"other")
+    await scheduler.artifacts.remove(digest)
+    await scheduler.artifacts.remove(digest)
+    assert not await read_objects.has(digest)
+    with pytest.raises(NotFoundError):
+        await read_objects.get(digest)
+    assert await read_objects.get(other) == b"other"
+    assert await scheduler.artifacts.put(body) == digest
+    assert await read_objects.get(digest) == body

@@ -253,6 +253,7 @@ async def test_handlers_that_outlast_the_drain_are_cancelled_and_answered(
     asking: Bus, serving: Bus, at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving_module, "DRAIN_S", 0.05)
+    monkeypatch.setattr(serving_module, "PATIENCE_S", 0.05)
     gate = Gate()
     replies: list[bytes] = []
     async with anyio.create_task_group() as tasks, serving.serve(at("a"), gate, concurrency=1):

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from lattice.bus.base import BATCH_WRITES_MAX, CAUGHT_UP, Connection, Entry, Fence, Store, Write
+from lattice.bus.base import (
+    BATCH_WRITES_MAX,
+    CAUGHT_UP,
+    Connection,
+    Entry,
+    Fence,
+    Store,
+    Write,
+    batch_revisions,
+)
 from lattice.bus.checks import VALUE_BYTES_MAX
 from lattice.errors import ConflictError, InvalidError
 from tests.contract.conftest import World
@@ -323,3 +332,18 @@ async def test_a_host_keeps_its_own_inventory(
         gone = Entry(key=world.host, value=None, revision=removed)
         assert await take_one(seen) == await take_one(own) == gone
     assert await scheduler.hosts.keys() == ()
+
+
+@pytest.mark.parametrize("expect", [None, 0])
+async def test_writes_of_a_batch_take_consecutive_revisions(
+    store: Store, same_store: Store, expect: int | None
+) -> None:
+    """Under a fence that has room in one of the writes, and under one that needs its own."""
+    term = await store.put("term", b"")
+    keys = [f"target.{number:03}" for number in range(BATCH_WRITES_MAX)]
+    writes = [Write(key=key, value=key.encode(), expect=expect) for key in keys]
+    last = await store.put_many(writes, fence=Fence("term", term))
+    for key, revision in zip(keys, batch_revisions(last, len(keys)), strict=True):
+        if revision % 50 == 0 or revision == last:
+            entry = Entry(key=key, value=key.encode(), revision=revision)
+            assert await same_store.get(key) == entry

@@ -7,8 +7,6 @@ die: each test brings back what it killed.
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
@@ -22,6 +20,7 @@ from lattice.errors import DeniedError, LatticeError, NotFoundError
 from lattice.testing import eventually
 from lattice.wire.subjects import desired, target
 from tests.e2e.conftest import lattice_up
+from tests.e2e.hosts import Hosts
 from tests.e2e.running import (
     PATIENCE_S,
     answers_itself,
@@ -29,7 +28,6 @@ from tests.e2e.running import (
     connection_as,
     deploy,
     is_alive,
-    seed_of,
     send,
     until_host,
     until_leading,
@@ -41,37 +39,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.nats, pytest.mark.wasm, pytest.mark.s
 
 RECOVERY_S = 10.0
 """The promise: a call is answered again within this time after a host was killed."""
-
-
-class Hosts:
-    """The hosts of a lattice: those that `up` started, and those that took their places."""
-
-    def __init__(self, lattice):
-        self.lattice = lattice
-        self.pids = {p["name"]: p["pid"] for p in lattice.facts["processes"] if p["id"]}
-        self.again: list[subprocess.Popen[str]] = []
-
-    def start(self, name):
-        """Run `lattice host` in the directory and under the key of a host that is gone."""
-        directory = Path(self.lattice.facts["directory"]) / "hosts" / name
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lattice", "host", "--name", name, "--dir", str(directory),
-             "--lattice", self.lattice.facts["lattice"], "--nats", self.lattice.facts["nats"],
-             "--nkey", str(seed_of(self.lattice, name))],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, env=self.lattice.env,
-        )  # fmt: skip
-        self.again.append(process)
-        self.pids[name] = process.pid
-
-    def send(self, name, number):
-        send(self.pids[name], number)
-
-    def end(self):
-        for process in self.again:
-            if process.poll() is None:
-                process.terminate()
-        for process in self.again:
-            process.wait(20)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +162,11 @@ async def test_deployment_deleted_and_made_again_while_a_host_is_away_runs_the_n
     host_id = hosts.lattice.host_id("host-1")
     hosts.send("host-1", signal.SIGKILL)
     await client.delete("name")
-    await deploy(client, "name", {"part": components.add()}, replicas=2, wait=False)
+    # One for each host, so that the one that comes back runs the new one too.
+    spread = {"maxPerHost": 1}
+    await deploy(
+        client, "name", {"part": components.add()}, replicas=2, wait=False, placement=spread
+    )
     hosts.start("host-1")
 
     async def is_back():

@@ -32,7 +32,10 @@ EXAMPLES: dict[str, object] = {
         err={"kind": "trap", "message": "unreachable", "retryable": False, "details": {}},
         host="UHOST", generation=2,
     ),
-    "heartbeat-ack": m.HeartbeatAck(sequence=7, required=Revision("inc", 9), lease_ms=6000),
+    "heartbeat-ack": m.HeartbeatAck(
+        sequence=7, required=Revision("inc", 9), lease_ms=6000, heartbeat_ms=500,
+        is_inventory_wanted=True, is_base_unknown=True,
+    ),
     "target": m.Target(
         epoch=2, host="UHOST", incarnation="inc", needs=["replicas@1"],
         items=[
@@ -43,6 +46,10 @@ EXAMPLES: dict[str, object] = {
                 ],
             )
         ],
+    ),
+    "restore": m.Restore(is_running=True, floor=10_003),
+    "target-elsewhere": m.Target(
+        epoch=2, host="UHOST", incarnation="inc", needs=["large-targets@1"], body="sha256:00",
     ),
     "deployment-status": m.DeploymentStatus(
         name="d", good_generation=2, generation=3, completed=1, failed=2,
@@ -58,7 +65,7 @@ EXAMPLES: dict[str, object] = {
         name="d", generation=3, manifest={"lattice": "v1", "name": "d"},
         interfaces=["wasi:logging/logging@0.1.0-draft"],
         exposed={"a:b/c@0.1.0": {"f": "0011223344556677"}}, submitted_by="me", since=12,
-        is_paused=True, reverted=4, reason="made no progress for 2m",
+        given_up=[1, 2], is_paused=True, reverted=4, reason="made no progress for 2m",
     ),
     "event": m.Event(
         id="b.1", kind="host-joined", source="/lattice/l/host/UHOST", entity="UHOST",
@@ -74,6 +81,10 @@ EXAMPLES: dict[str, object] = {
             ),
         ),
         load=Load(cpu_milli=1, memory_bytes=2, calls_in_flight=3),
+    ),
+    "report-of-changes": Report(
+        host=HostId("UHOST"), boot="b", sequence=5, adopted=Revision("inc", 9),
+        base="00ff", digest="01ff", gone=(ReplicaId("d/3/UHOST/11.0"),), is_partial=True,
     ),
     "inventory": Inventory(
         host=HostId("UHOST"), boot="b", name="h", labels={"zone": "eu"},
@@ -93,10 +104,25 @@ EXAMPLES: dict[str, object] = {
         manifest={"lattice": "v1", "name": "d"}, expect=17, submitted_by="me"
     ),
     "one-deployment": r.OneDeployment(name="d"),
+    "restore-step": r.RestoreStep(
+        step="put", is_replacing=True, floor=3, entries={"desired.d": b"x"}, deployments=["d"]
+    ),
     "delete-deployment": r.DeleteDeployment(name="d", expect=17),
+    "roll-back": r.RollBack(
+        name="d", generation=2, expect=17, submitted_by="ann", reason="slow"
+    ),
+    "set-replicas": r.SetReplicas(name="d", replicas=5, expect=17, submitted_by="ann"),
+    "set-paused": r.SetPaused(name="d", expect=17, submitted_by="ann"),
     "listing": r.Listing(after="d", limit=100),
     "replica-listing": r.ReplicaListing(deployment="d", after="placed d/3/UHOST/11.0", limit=100),
+    "one-host": r.OneHost(name="d", host="UHOST"),
+    "proposal": r.Proposal(manifest={"lattice": "v1", "name": "d"}, interfaces=["a:b/c@0.1.0"]),
+    "rehearsal": r.Rehearsal(proposals=[r.Proposal(manifest={"lattice": "v1", "name": "d"})]),
     "label-change": r.LabelChange(set={"zone": "eu"}, remove=["rack"]),
+    "taint-change": r.TaintChange(
+        set=[Taint(key="gpu"), Taint(key="team", value="search", evicts=True)], remove=["old"]
+    ),
+    "stop-request": r.StopRequest(drain_s=60.0),
     "log-request": r.LogRequest(deployment="d", lines=10),
     "log-line": r.LogLine(
         time_s=1790000000.5, level="warn", deployment="d", host="UHOST", line="slow"

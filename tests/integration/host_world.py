@@ -24,6 +24,7 @@ from lattice.wire.codec import decode_as, encode
 from lattice.wire.messages import CallReply, DeploymentRecord, HeartbeatAck, Invocation, Target
 from lattice.wire.messages import TargetItem as Item
 from lattice.wire.subjects import Names, desired, history, target
+from scheduler.assembling import Assembly
 
 
 class World:
@@ -34,6 +35,9 @@ class World:
         self.names = Names("test")
         self.reports: dict[str, Report] = {}
         self.cache = cache
+        self.lease_ms = 6000
+        self.is_silent = False
+        """Whether the stand-in answers no report."""
         self._epoch = 0
         self._since: dict[str, int] = {}
 
@@ -113,11 +117,19 @@ class World:
 
     @asynccontextmanager
     async def scheduler(self) -> AsyncIterator[None]:
-        async def ack(packet: Any) -> bytes:
+        assembly = Assembly()
+
+        async def ack(packet: Any) -> bytes | None:
             report = decode_as(Report, packet.body)
-            self.reports[report.host] = report
-            return encode({"ok": HeartbeatAck(
-                sequence=report.sequence, required=report.adopted, lease_ms=6000)})  # fmt: skip
+            if self.is_silent:
+                return None
+            whole, is_base_unknown = assembly.take(report)
+            self.reports[report.host] = whole
+            ack = HeartbeatAck(
+                sequence=report.sequence, required=report.adopted, lease_ms=self.lease_ms,
+                is_base_unknown=is_base_unknown,
+            )  # fmt: skip
+            return encode({"ok": ack})
 
         async with self.connection.bus.serve(self.names.heartbeat("*"), ack):
             yield

@@ -148,5 +148,33 @@ def exiting_process(*, fails: bool) -> bytes:
       (export "wasi:cli/run@0.2.0" (instance $out)))""")
 
 
+@cache
+def patient() -> bytes:
+    """A service, `test:health/health@0.1.0`: become(n: u32) sets how it is from then on.
+
+    ok() -> bool is true when that is 0; it traps for 2, and never returns for 3. check() -> result
+    is ok for 0, else an error. work() never returns.
+    """
+    return _compiled("""
+    (component
+      (core module $code
+        (global $is (mut i32) (i32.const 0))
+        (func (export "become") (param i32) (global.set $is (local.get 0)))
+        (func (export "ok") (result i32)
+          (if (i32.eq (global.get $is) (i32.const 2)) (then unreachable))
+          (if (i32.eq (global.get $is) (i32.const 3)) (then (loop $on (br $on))))
+          (i32.eqz (global.get $is)))
+        (func (export "check") (result i32) (i32.ne (global.get $is) (i32.const 0)))
+        (func (export "work") (loop $on (br $on))))
+      (core instance $main (instantiate $code))
+      (func $become (param "n" u32) (canon lift (core func $main "become")))
+      (func $ok (result bool) (canon lift (core func $main "ok")))
+      (func $check (result (result)) (canon lift (core func $main "check")))
+      (func $work (canon lift (core func $main "work")))
+      (instance $out (export "become" (func $become)) (export "ok" (func $ok))
+        (export "check" (func $check)) (export "work" (func $work)))
+      (export "test:health/health@0.1.0" (instance $out)))""")
+
+
 def _compiled(text: str) -> bytes:
     return bytes(wat2wasm(text))

@@ -430,7 +430,7 @@ async def test_malformed_records_are_told_and_harm_nothing() -> None:
 async def test_every_bad_request_gets_a_typed_answer() -> None:
     async with lattice() as world:
         await world.scheduler()
-        with pytest.raises(InvalidError, match="known are delete, get, list, put"):
+        with pytest.raises(InvalidError, match="known are delete, get, history, list, pause, put"):
             await world.api("destroy")
         with pytest.raises(InvalidError, match="required field `name`"):
             await world.api("get")

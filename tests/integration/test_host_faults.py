@@ -143,6 +143,7 @@ async def test_call_of_a_withdrawn_replica_ends_in_time_and_its_caller_is_told(
     world, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(runner, "DRAIN_S", 0.2)
+    monkeypatch.setattr(runner, "PATIENCE_S", 0.2)
     await world.submit("spin", {"spin": components.hostile()["spin"]}, spin={"limits": LONG})
     await world.submit("math", {"add": components.add()})
     async with running(world, tmp_path), anyio.create_task_group() as group:

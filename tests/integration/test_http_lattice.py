@@ -161,6 +161,7 @@ async def test_a_request_that_outlasts_the_drain_is_answered_all_the_same(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "DRAIN_S", 0.2)
+    monkeypatch.setattr(runner, "PATIENCE_S", 0.2)
     async with running(world, tmp_path, is_dev=True) as port, Client(port) as client:
         await deploy(world, "web", web_guests.paths())
         async with anyio.create_task_group() as group, Client(port) as other:

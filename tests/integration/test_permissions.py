@@ -107,7 +107,7 @@ def publishes(own: str, other: str) -> dict[str, set[Role]]:
         NAMES.api("list"): {"client", "operator"},
         NAMES.api("put"): {"operator"},
         NAMES.lead("explain"): {"operator"},
-        NAMES.lead("wake"): {"operator"},
+        NAMES.lead("wake"): {"host", "client", "operator"},
         NAMES.ping(): {"scheduler", "operator"},
         NAMES.host_control(own, "stop"): {"scheduler", "operator"},
         NAMES.host_control(other, "stop"): {"scheduler", "operator"},

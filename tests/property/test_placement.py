@@ -12,7 +12,7 @@ from lattice.model.ids import DeploymentName, HostId
 from lattice.model.labels import Selector, parse_selector
 from lattice.model.scheduling import Placement
 from scheduler.placement.model import Candidate, Counts, Demand, Key, Plan
-from scheduler.placement.plan import plan
+from scheduler.placement.plan import plan_anew
 
 MIB = 1 << 20
 SELECTORS = tuple(
@@ -144,7 +144,7 @@ def test_no_host_is_overfull(
     situation: tuple[list[Demand], list[Candidate], Counts],
 ) -> None:
     wanted, hosts, current = situation
-    made = plan(wanted, hosts, current)
+    made = plan_anew(wanted, hosts, current)
     for host in hosts:
         if host.is_frozen:
             continue  # What it has cannot be changed now, whatever it is.
@@ -161,12 +161,12 @@ def test_order_of_the_input_does_not_matter(
     situation: tuple[list[Demand], list[Candidate], Counts], shuffle: random.Random
 ) -> None:
     wanted, hosts, current = situation
-    made = plan(wanted, hosts, current)
+    made = plan_anew(wanted, hosts, current)
     other_hosts, other_wanted = list(hosts), list(wanted)
     shuffle.shuffle(other_hosts)
     shuffle.shuffle(other_wanted)
     other_current = dict(shuffle.sample(sorted(current.items()), len(current)))
-    assert plan(other_wanted, other_hosts, other_current) == made
+    assert plan_anew(other_wanted, other_hosts, other_current) == made
 
 
 @settings(max_examples=150, deadline=None)
@@ -175,8 +175,8 @@ def test_plan_of_a_plan_changes_nothing(
     situation: tuple[list[Demand], list[Candidate], Counts],
 ) -> None:
     wanted, hosts, current = situation
-    made = plan(wanted, hosts, current)
-    assert plan(wanted, hosts, made.assignments).assignments == made.assignments
+    made = plan_anew(wanted, hosts, current)
+    assert plan_anew(wanted, hosts, made.assignments).assignments == made.assignments
 
 
 @settings(max_examples=150, deadline=None)
@@ -185,7 +185,7 @@ def test_every_replica_is_assigned_or_unplaced(
     situation: tuple[list[Demand], list[Candidate], Counts],
 ) -> None:
     wanted, hosts, current = situation
-    made = plan(wanted, hosts, current)
+    made = plan_anew(wanted, hosts, current)
     unplaced = {(u.deployment, u.generation): u.count for u in made.unplaced}
     frozen = {host.id for host in hosts if host.is_frozen and host.state != "lost"}
     for demand in wanted:
@@ -204,7 +204,7 @@ def test_every_reason_is_true_and_counts_every_host_once(
     situation: tuple[list[Demand], list[Candidate], Counts],
 ) -> None:
     wanted, hosts, current = situation
-    made = plan(wanted, hosts, current)
+    made = plan_anew(wanted, hosts, current)
     by_key = {demand.key: demand for demand in wanted}
     for unplaced in made.unplaced:
         demand = by_key[unplaced.deployment, unplaced.generation]
@@ -221,11 +221,11 @@ def test_what_can_stay_stays(
 ) -> None:
     """With the same demands again, adding a host moves nothing."""
     wanted, hosts, current = situation
-    made = plan(wanted, hosts, current)
+    made = plan_anew(wanted, hosts, current)
     joined = Candidate(
         id=HostId("host-new"), labels={"zone": "eu"}, interfaces=INTERFACES,
         capacity=Capacity(cpu_milli=64_000, memory_bytes=1 << 36),
     )  # fmt: skip
-    after = plan(wanted, [*hosts, joined], made.assignments)
+    after = plan_anew(wanted, [*hosts, joined], made.assignments)
     for host, counts in made.assignments.items():
         assert after.assignments[host] == counts

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hosts import lifecycle
 from hosts.lifecycle import Lifecycle
+from lattice.bus.base import batch_revisions
+from lattice.errors import ConflictError
 from lattice.model.host import Capacity, Inventory, Load, Report, Revision
-from lattice.model.ids import DeploymentName, HostId
-from lattice.wire.messages import HeartbeatAck
-from scheduler import delivery, election, reconciler
+from lattice.model.ids import DeploymentName, HostId, ReplicaId
+from lattice.wire.messages import DeploymentStatus, HeartbeatAck
+from scheduler import delivery, election, reconciler, records
 from scheduler.announcements import Emit
 from scheduler.election import Election
 from scheduler.generations import Wanted
-from scheduler.profile import DEFAULT
+from scheduler.probing import Hinted, Probe, Probed
 from scheduler.reconciler import Reconciler
-from tests.simulation.world import KV, World
+from tests.simulation.world import KV, Presence, World
+
+SINGLETON, JOB = "one", "batch"
+"""The deployment that is a strict singleton, and the one that ends."""
+
+INVENTORY_S = 5.0
+"""Seconds between two looks of a host at its own inventory."""
 
 START_FAULTS = 0.05
 """Share of replicas that fail to start while the world is faulty."""
@@ -30,6 +39,7 @@ class HostActor:
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
         self.boots = 0
+        self.is_cordoned = self.is_draining = False
         self.core = self.new_core()
 
     def new_core(self) -> Lifecycle:
@@ -39,22 +49,39 @@ class HostActor:
         self.boots += 1
         self.core = self.new_core()
         self.is_report_due = False
-        inventory = Inventory(
-            host=HostId(self.name), boot=self.core.boot, name=self.name, labels={}, interfaces=(),
-            capacity=CAPACITY, features=lifecycle.FEATURES, version="",
-        )  # fmt: skip
-        self.keep_inventory(inventory)
+        self.keep_inventory()
         self.read_target()
         self.heartbeat()
         self.tick()
 
-    def keep_inventory(self, inventory: Inventory) -> None:
-        """Write the inventory until it is known to stand."""
-        self.world.request(
-            self.name,
-            lambda kv: kv.put([(f"hosts.{self.name}", inventory, None)]),
-            lambda result: None if isinstance(result, int) else self.keep_inventory(inventory),
-        )
+    def inventory(self) -> Inventory:
+        """Return what the host says of itself; every second host is in the other zone."""
+        zone = f"z{int(self.name[1:]) % 2}"
+        return Inventory(
+            host=HostId(self.name), boot=self.core.boot, name=self.name, labels={"zone": zone},
+            interfaces=(), capacity=CAPACITY, features=lifecycle.FEATURES, version="",
+            is_cordoned=self.is_cordoned, is_draining=self.is_draining,
+        )  # fmt: skip
+
+    def mark(self, *, cordoned: bool, draining: bool) -> None:
+        """Change what a person may change of a host; it outlives the process."""
+        self.is_cordoned, self.is_draining = cordoned, draining
+
+    def keep_inventory(self) -> None:
+        """Look again and again whether the inventory stands, and write it when it does not."""
+        key = f"hosts.{self.name}"
+
+        def read(result: Any) -> None:
+            facts = self.inventory()
+            if isinstance(result, tuple) and result[0] != facts:
+                self.world.request(self.name, lambda kv: kv.put([(key, facts, None)]), written)
+            else:
+                self.world.timer(self.name, INVENTORY_S, self.keep_inventory)
+
+        def written(result: Any) -> None:
+            self.world.timer(self.name, INVENTORY_S, self.keep_inventory)
+
+        self.world.request(self.name, lambda kv: kv.get(key), read)
 
     def crash(self) -> None:
         self.core = self.new_core()
@@ -67,12 +94,8 @@ class HostActor:
     def carry_out(self, command: lifecycle.Command) -> None:
         world = self.world
         match command:
-            case lifecycle.StartReplica(replica=replica):
-                is_failing = world.is_faulty and world.random.random() < START_FAULTS
-                outcome: lifecycle.Event = lifecycle.ReplicaReady(replica=replica)
-                if is_failing:
-                    outcome = lifecycle.ReplicaFailed(replica=replica, reason="bad luck")
-                self.later(world.random.uniform(0.05, 1.0), outcome)
+            case lifecycle.StartReplica():
+                self.start(command)
             case lifecycle.StopReplica(replica=replica):
                 self.later(
                     world.random.uniform(0.01, 0.5), lifecycle.ReplicaStopped(replica=replica)
@@ -90,12 +113,47 @@ class HostActor:
             case lifecycle.Announce():
                 pass
 
-    def later(self, delay_s: float, event: lifecycle.Event) -> None:
-        self.world.timer(self.name, delay_s, lambda: self.feed(event))
+    def start(self, command: lifecycle.StartReplica) -> None:
+        """Let a replica begin: most become ready, some only after a while, some fail."""
+        world, replica, name = self.world, command.replica, command.deployment
+        luck = world.random.random()
+        took_s = world.random.uniform(0.05, 1.0)
+        if name == SINGLETON:
+            self.feed(lifecycle.SingletonFound(replica=replica))
+        is_unlucky = world.is_faulty and luck < START_FAULTS
+        if (name, command.generation) in world.broken:
+            self.later(took_s, lifecycle.ReplicaFailed(replica=replica, reason="it is broken"))
+        elif name == JOB:
+            self.later(took_s * 5, self.end(replica, is_unlucky=is_unlucky))
+        elif is_unlucky:
+            self.later(took_s, lifecycle.ReplicaFailed(replica=replica, reason="bad luck"))
+        else:
+            if world.is_faulty and luck > 1 - START_FAULTS:
+                unready = lifecycle.ReplicaUnready(replica=replica, reason="it warms up")
+                self.later(took_s, unready)
+                took_s += world.random.uniform(0.1, 5.0)
+            self.later(took_s, lifecycle.ReplicaReady(replica=replica))
+
+    def end(self, replica: ReplicaId, *, is_unlucky: bool) -> Callable[[], lifecycle.Event]:
+        """Return how a job's replica ends; that it ended well counts from then."""
+
+        def ended() -> lifecycle.Event:
+            self.world.over.add(replica)
+            if is_unlucky:
+                return lifecycle.ReplicaFailed(replica=replica, reason="bad luck", is_final=True)
+            self.world.ended.add(replica)
+            return lifecycle.ReplicaCompleted(replica=replica)
+
+        return ended
+
+    def later(self, delay_s: float, event: lifecycle.Event | Callable[[], lifecycle.Event]) -> None:
+        self.world.timer(
+            self.name, delay_s, lambda: self.feed(event() if callable(event) else event)
+        )
 
     def heartbeat(self) -> None:
         self.report()
-        pause_s = DEFAULT.heartbeat_s * self.world.random.uniform(0.9, 1.1)
+        pause_s = self.world.profile.heartbeat_s * self.world.random.uniform(0.9, 1.1)
         self.world.timer(self.name, pause_s, self.heartbeat)
 
     def report(self) -> None:
@@ -117,6 +175,9 @@ class HostActor:
 
     def watches(self, keys: set[str]) -> bool:
         return f"target.{self.name}" in keys
+
+    def hear(self, host: str) -> None:
+        """Only schedulers are told who disconnected."""
 
     def notice(self) -> None:
         """A watch tells of a change; what it tells is old when it took long."""
@@ -148,11 +209,11 @@ class SchedulerActor:
         self.crash()
 
     def new_election(self) -> Election:
-        return Election(f"{self.name}-{self.boots}", f"incarnation-{self.name}", DEFAULT)
+        return Election(f"{self.name}-{self.boots}", f"incarnation-{self.name}", self.world.profile)
 
     def new_reconciler(self, lead: election.Lead) -> Reconciler:
         return Reconciler(
-            epoch=lead.epoch, incarnation=lead.incarnation, profile=DEFAULT,
+            epoch=lead.epoch, incarnation=lead.incarnation, profile=self.world.profile,
             now_s=self.world.clock(self.name), lease_until_s=self.election.lease_until_s,
         )  # fmt: skip
 
@@ -172,7 +233,7 @@ class SchedulerActor:
         self.elect(election.Ticked())
         if self.term is not None:
             self.decide(self.term, reconciler.Ticked())
-        self.world.timer(self.name, DEFAULT.tick_s, self.tick)
+        self.world.timer(self.name, self.world.profile.tick_s, self.tick)
 
     def elect(self, event: election.Event) -> None:
         for command in self.election.handle(self.world.clock(self.name), event):
@@ -230,15 +291,88 @@ class SchedulerActor:
                     self.world.send(self.name, host, command)
                 case Emit():
                     self.tell(command)
+                case Probe():
+                    self.probe(term, command)
+                case records.ReadRecords() | records.KeepRecord():
+                    self.keep(term, command)
+                case records.Revert():
+                    self.revert(command)
+                case records.DeleteEnded():
+                    self.world.errors.append(f"{command.name} is deleted long before its time")
                 case _:
                     self.deliver(term, command)
+
+    def revert(self, asked: records.Revert) -> None:
+        """Desire a generation of before again, if what was judged still stands."""
+
+        def operation(kv: KV) -> int:
+            current, revision = kv.get(f"desired.{asked.name}")
+            earlier, _ = kv.get(f"history.{asked.name}.{asked.to}")
+            if revision != asked.revision:
+                raise ConflictError("something else is desired meanwhile")
+            wanted = replace(
+                earlier, replicas=current.replicas, reverted=asked.given_up, reason=asked.reason
+            )
+            writes = [(f"desired.{asked.name}", wanted, revision)]
+            return kv.put(writes, ("term", asked.epoch))
+
+        self.world.request(self.name, operation, lambda result: None)
+
+    def probe(self, term: Reconciler, asked: Probe) -> None:
+        """Ask a host: nobody listens for one that is down or just reconnects, and one that stands
+        still or is cut off does not answer."""
+        world, host = self.world, asked.host
+
+        def ask() -> None:
+            said = world.presence(host)
+            delay_s = 1.0 if said == "unknown" else world.delay_s()
+            world.timer(self.name, delay_s, lambda: told(said))
+
+        def told(said: Presence) -> None:
+            if self.term is term:
+                self.decide(term, Probed(host=host, ticket=asked.ticket, outcome=said))
+
+        world.timer(self.name, asked.after_s, ask)
+
+    def hear(self, host: str) -> None:
+        """NATS tells that a connection ended."""
+        if self.term is not None:
+            self.decide(self.term, Hinted(host=HostId(host), reason="it was disconnected"))
 
     def tell(self, emit: Emit) -> None:
         told = (emit.kind, emit.entity)
         if self.told.setdefault(emit.id, told) != told:
             self.world.errors.append(f"event {emit.id} is both {self.told[emit.id]} and {told}")
 
-    def fence(self, command: delivery.WriteTarget) -> tuple[str, int] | None:
+    def keep(self, term: Reconciler, command: records.ReadRecords | records.KeepRecord) -> None:
+        def done(result: Any) -> None:
+            is_known = result is not None and not isinstance(result, Exception)
+            told = records.unknown(command)
+            if isinstance(command, records.KeepRecord):
+                told = records.RecordKept(asked=command, is_kept=is_known)
+            elif is_known:
+                told = records.RecordsRead(statuses=result[0], routes=result[1])
+            if self.term is term and told is not None:
+                self.decide(term, told)
+
+        if isinstance(command, records.KeepRecord):
+            family = "status" if command.kind is DeploymentStatus else "route"
+            key, fence = f"{family}.{command.name}", ("term", command.epoch)
+
+            def read(result: Any) -> None:
+                if not isinstance(result, tuple):
+                    done(None)
+                    return
+                writes = [(key, command.value, result[1])]
+                self.world.request(self.name, lambda kv: kv.put(writes, fence), done)
+
+            self.world.request(self.name, lambda kv: kv.get(key), read)
+        else:
+            self.world.request(
+                self.name, lambda kv: (kept(kv, "status."), kept(kv, "route.")), done
+            )
+
+    def fence(self, command: delivery.WriteTarget | delivery.SealTargets) -> tuple[str, int] | None:
         return ("term", command.epoch)
 
     def deliver(self, term: Reconciler, command: delivery.Command) -> None:
@@ -253,6 +387,10 @@ class SchedulerActor:
                 }
             case delivery.ReadTarget(host=host):
                 operation = lambda kv: kv.get(f"target.{host}")  # noqa: E731 - one of three
+            case delivery.SealTargets():
+                batch = [(f"target.{w.host}", w.target, w.expect) for w in command.writes]
+                term_fence = self.fence(command)
+                operation = lambda kv: kv.put(batch, term_fence)  # noqa: E731 - one of four
             case delivery.WriteTarget():
                 writes = [(f"target.{command.host}", command.target, command.expect)]
                 fence = self.fence(command)
@@ -286,6 +424,11 @@ class SchedulerActor:
             self.decide(self.term, reconciler.Reported(report=message))
 
 
+def kept(kv: KV, prefix: str) -> tuple[Any, ...]:
+    """Return what stands in a family of keys."""
+    return tuple(v for key, (v, _) in kv.values.items() if key.startswith(prefix) and v is not None)
+
+
 def outcome(command: delivery.Command, result: Any) -> delivery.Outcome:
     """Return the event that the result of a request to the bucket is for the core."""
     is_known = result is not None and not isinstance(result, Exception)
@@ -296,6 +439,11 @@ def outcome(command: delivery.Command, result: Any) -> delivery.Outcome:
             return delivery.TargetsRead(
                 documents=tuple(document(key.partition(".")[2], result[key]) for key in result)
             )
+        case delivery.SealTargets(writes=writes):
+            if not is_known:
+                return delivery.TargetsUnsealed(writes=writes)
+            revisions = tuple(batch_revisions(result, len(writes)))
+            return delivery.TargetsSealed(writes=writes, revisions=revisions)
         case delivery.ReadTarget(host=host, ticket=ticket) if is_known:
             return delivery.TargetRead(ticket=ticket, document=document(host, result))
         case delivery.WriteTarget(host=host, ticket=ticket) if is_known:

@@ -17,6 +17,7 @@ from scheduler import delivery, election, membership
 from scheduler.delivery import Delivery
 from scheduler.election import Election
 from scheduler.membership import Membership
+from scheduler.probing import Hinted, Probe
 from scheduler.profile import DEFAULT
 from scheduler.reconciler import Reconciler
 from tests.simulation.actors import HostActor, SchedulerActor
@@ -82,6 +83,9 @@ class _Trusting(Membership):
     def ticked(self, now_s: float) -> tuple[membership.MembershipChanged, ...]:
         return ()
 
+    def hinted(self, now_s: float, event: Hinted) -> tuple[Probe, ...]:
+        return ()
+
 
 class _Backwards(Lifecycle):
     """Adopts whatever target it sees last."""
@@ -141,7 +145,9 @@ def scheduler_actor(mutant: str) -> Callable[[World, str], SchedulerActor]:
                 made.membership = MEMBERSHIPS[mutant](DEFAULT, now_s=now_s)
             return made
 
-        def fence(self, command: delivery.WriteTarget) -> tuple[str, int] | None:
+        def fence(
+            self, command: delivery.WriteTarget | delivery.SealTargets
+        ) -> tuple[str, int] | None:
             if mutant == "writes without a fence":
                 return None
             return super().fence(command)

@@ -12,12 +12,13 @@ import heapq
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from lattice.errors import ConflictError
+from scheduler.profile import DEFAULT, Profile
 
 LOSS, REPEAT, SLOW = 0.05, 0.03, 0.10
-"""Shares of messages that are lost, that arrive twice, and that take up to `SLOW_S_MAX`."""
+"""Shares of messages that are lost, that arrive twice, and that take up to `World.slow_s_max`."""
 
 SLOW_S_MAX = 9.0
 REQUEST_S = 4.0
@@ -26,6 +27,11 @@ REQUEST_S = 4.0
 CHAOS_EVERY_S = 3.0
 OFFSET_S_MAX = 1000.0
 DRIFT_MAX = 0.01
+
+FLAP_S_MAX = 0.5
+"""Seconds for which a connection that is made again is away."""
+
+Presence = Literal["answered", "absent", "unknown"]
 
 Value = Any
 """What a key holds: the messages themselves, for speed."""
@@ -39,6 +45,7 @@ class Actor(Protocol):
     def receive(self, message: object) -> None: ...
     def notice(self) -> None: ...
     def watches(self, keys: set[str]) -> bool: ...
+    def hear(self, host: str) -> None: ...
 
 
 class KV:
@@ -84,13 +91,18 @@ class World:
     seed: int
     chaos_s: float = 90.0
     quiet_s: float = 60.0
-    mutants: frozenset[str] = frozenset()
+    profile: Profile = DEFAULT
+    slow_s_max: float = SLOW_S_MAX
     now_s: float = 0.0
     events: int = 0
     kv: KV = field(default_factory=KV)
     nodes: dict[str, Node] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     edit: Callable[[], None] = lambda: None
+    calm: Callable[[], None] = lambda: None
+    ended: set[str] = field(default_factory=set)  # replicas of jobs that ran to a good end
+    over: set[str] = field(default_factory=set)  # those, and those that ended badly
+    broken: set[tuple[str, int]] = field(default_factory=set)  # generations that never start
     check: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
@@ -99,6 +111,7 @@ class World:
         self._queue: list[tuple[float, int, str, Callable[[], None]]] = []
         self._count = 0
         self._cut: set[str] = set()
+        self._flapping: set[str] = set()
         self._digest = hashlib.blake2b(digest_size=8)
 
     @property
@@ -138,15 +151,39 @@ class World:
 
         return act
 
+    # --- connections --------------------------------------------------------------------------
+
+    def presence(self, name: str) -> Presence:
+        """Return what the server and a process say when it is asked whether it is there."""
+        node = self.nodes[name]
+        if node.is_down or name in self._flapping:
+            return "absent"
+        is_silent = name in self._cut or node.paused_until_s > self.now_s
+        return "unknown" if is_silent else "answered"
+
+    def tell_disconnected(self, name: str) -> None:
+        """Let every other process hear that a connection ended."""
+        for other, node in self.nodes.items():
+            if other != name and other not in self._cut:
+                hear = self._living(other, lambda node=node: node.actor.hear(name))  # type: ignore[misc]  # bound now
+                self.at(self.delay_s(), f"disconnect {name}", hear)
+
+    def flap(self, name: str) -> None:
+        """End a connection that is made again at once."""
+        self._flapping.add(name)
+        self.tell_disconnected(name)
+        lasts_s = self.random.uniform(0.05, FLAP_S_MAX)
+        self.at(lasts_s, f"reconnect {name}", lambda: self._flapping.discard(name))
+
     # --- messages and requests ----------------------------------------------------------------
 
     def delay_s(self) -> float:
         if self.is_faulty and self.random.random() < SLOW:
-            return self.random.uniform(0.05, SLOW_S_MAX)
+            return self.random.uniform(0.05, self.slow_s_max)
         return self.random.uniform(0.001, 0.05)
 
     def is_lost(self, *names: str) -> bool:
-        if any(name in self._cut for name in names):
+        if any(name in self._cut or name in self._flapping for name in names):
             return True
         return self.is_faulty and self.random.random() < LOSS
 
@@ -222,6 +259,7 @@ class World:
         if not node.is_down:
             node.is_down, node.life = True, node.life + 1
             node.actor.crash()
+            self.tell_disconnected(name)
 
     def revive(self, name: str) -> None:
         node = self.nodes[name]
@@ -232,7 +270,7 @@ class World:
     def _chaos(self) -> None:
         if not self.is_faulty:
             return
-        kind = self.random.choice(["cut", "pause", "crash", "cut", "edit"])
+        kind = self.random.choice(["cut", "pause", "crash", "cut", "edit", "flap"])
         name = self.random.choice(sorted(self.nodes))
         lasts_s = self.random.uniform(1, 15)
         if kind == "cut":
@@ -243,6 +281,8 @@ class World:
         elif kind == "crash":
             self.kill(name)
             self.at(lasts_s, f"revive {name}", lambda: self.revive(name))
+        elif kind == "flap":
+            self.flap(name)
         else:
             self.edit()
         self.at(self.random.expovariate(1 / CHAOS_EVERY_S), "chaos", self._chaos)
@@ -253,3 +293,4 @@ class World:
         for name, node in self.nodes.items():
             node.paused_until_s = 0.0
             self.revive(name)
+        self.calm()

@@ -77,7 +77,11 @@ def test_each_lattice_has_an_account_with_its_users():
     )
     accounts = parsed(block)
     assert list(accounts) == ["SYS", "LAT_a", "LAT_b"]
-    assert accounts["SYS"] == {"users": [{"nkey": KEYS[2]}]}
+    told = [
+        {"stream": f"$SYS.ACCOUNT.LAT_{name}.DISCONNECT", "accounts": [f"LAT_{name}"]}
+        for name in ("a", "b")
+    ]
+    assert accounts["SYS"] == {"users": [{"nkey": KEYS[2]}], "exports": told}
     granted = role_permissions("host", Names("a"), KEYS[0])
     assert accounts[account_name("a")] == {
         "jetstream": "enabled",
@@ -88,6 +92,12 @@ def test_each_lattice_has_an_account_with_its_users():
                     "publish": {"allow": list(granted.publish)},
                     "subscribe": {"allow": list(granted.subscribe)},
                 },
+            }
+        ],
+        "imports": [
+            {
+                "stream": {"account": "SYS", "subject": "$SYS.ACCOUNT.LAT_a.DISCONNECT"},
+                "to": "lat.a.gone",
             }
         ],
     }

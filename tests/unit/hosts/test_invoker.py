@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from hosts.callcontext import CallContext
 from hosts.callees import ReadyReplicas
-from hosts.invoker import Invoker
+from hosts.invoker import Callees, Invoker
 from lattice.bus.base import Bus, Packet
 from lattice.bus.memory import memory_connection
 from lattice.clock import SystemClock
 from lattice.component.resolution import LinkTarget
-from lattice.errors import GuestTrapError, LatticeError, NoRouteError
+from lattice.errors import DeadlineExceededError, GuestTrapError, LatticeError, NoRouteError
 from lattice.wire.codec import encode
 from lattice.wire.messages import CallReply, Leg
 from lattice.wire.subjects import Names
@@ -30,12 +32,15 @@ def context() -> CallContext:
     return CallContext(deadline_at_s=CLOCK.monotonic_s() + 5.0)
 
 
-def invoker(bus: Bus) -> Invoker:
-    return Invoker(host="H1", bus=bus, names=NAMES, clock=CLOCK, callees=ReadyReplicas())
+def invoker(bus: Bus, callees: Callees | None = None) -> Invoker:
+    callees = callees or ReadyReplicas()
+    return Invoker(host="H1", bus=bus, names=NAMES, clock=CLOCK, callees=callees)
 
 
 @asynccontextmanager
-async def answering(reply: Callable[[], CallReply]) -> AsyncIterator[Invoker]:
+async def answering(
+    reply: Callable[[], CallReply], callees: Callees | None = None
+) -> AsyncIterator[Invoker]:
     """Have everybody who calls `math` answered so."""
     bus = memory_connection("test").bus
 
@@ -43,7 +48,7 @@ async def answering(reply: Callable[[], CallReply]) -> AsyncIterator[Invoker]:
         return encode(reply())
 
     async with bus.serve(NAMES.call("math", ADD, "add"), answer):
-        yield invoker(bus)
+        yield invoker(bus, callees)
 
 
 async def failed(invoker: Invoker, call: CallContext) -> LatticeError:
@@ -85,3 +90,37 @@ async def test_a_call_that_is_turned_down_unrun_is_sent_again_and_reported_once(
         call = context()
         assert await own.call(LINK, "add", [1, 2], call) == 3
     assert [leg.host for leg in call.legs] == ["H2"]
+
+
+class Stopping:
+    """A replica of this host that is stopped while it works."""
+
+    generation = 1
+
+    def __init__(self, *, ended: bool) -> None:
+        self._fault = DeadlineExceededError("stopped or too slow", ended=ended)
+
+    def pick(self, _deployment: str, generation: int = 0) -> Stopping | None:
+        return self if generation in (0, self.generation) else None
+
+    async def call(
+        self, _interface: str, _function: str, _args: Sequence[Any], _context: CallContext
+    ) -> Any:
+        raise self._fault
+
+
+@pytest.mark.parametrize(
+    ("key", "ended", "is_again"), [("k", True, True), (None, True, False), ("k", False, False)]
+)
+async def test_a_call_in_memory_that_its_replica_ended_is_sent_on_only_with_a_key(
+    key: str | None, ended: bool, is_again: bool
+) -> None:
+    fine = CallReply(ok=[3], host="H2")
+    async with answering(lambda: fine, Stopping(ended=ended)) as own:
+        call = CallContext(deadline_at_s=CLOCK.monotonic_s() + 5.0, key=key)
+        if is_again:
+            assert await own.call(replace(LINK, route="auto"), "add", [1, 2], call) == 3
+            assert [(leg.route, leg.host) for leg in call.legs] == [("remote", "H2")]
+        else:
+            with pytest.raises(DeadlineExceededError):
+                await own.call(replace(LINK, route="auto"), "add", [1, 2], call)

@@ -15,6 +15,7 @@ from hosts.lifecycle import (
     Lifecycle,
     ReadTarget,
     ReplicaFailed,
+    ReplicaFigures,
     ReplicaReady,
     ReplicaStopped,
     ReportNow,
@@ -46,6 +47,12 @@ def item(count=1, generation=1, assignment=7):
     )
 
 
+def start(replica, revision=1):
+    return StartReplica(
+        replica=replica, deployment="search", generation=1, epoch=1, revision=revision
+    )
+
+
 @pytest.fixture
 def core():
     machine = Lifecycle(host=HOST, boot="b")
@@ -62,10 +69,8 @@ def started(core, now_s=0.0):
 def test_a_target_starts_what_it_lists_and_reports_at_once(core):
     commands = core.handle(0.0, target(1, item(count=2)))
     assert commands == (
-        StartReplica(replica=FIRST, deployment="search", generation=1),
-        StartReplica(
-            replica=replica_id("search", 1, HOST, 7, 1), deployment="search", generation=1
-        ),
+        start(FIRST),
+        start(replica_id("search", 1, HOST, 7, 1)),
         ReportNow(),
     )
     assert core.adopted == Revision("i", 1)
@@ -111,15 +116,16 @@ def test_restarts_are_failures_of_the_replica_and_restarts_of_its_services(core)
     started(core)
 
     def reported(**counts):
-        (sent,) = core.handle(9.0, HeartbeatDue(load=Load(), **counts))
+        figures = {FIRST: ReplicaFigures(**counts)}
+        (sent,) = core.handle(9.0, HeartbeatDue(load=Load(), figures=figures))
         return [(each.state, each.restarts) for each in sent.report.replicas]
 
-    assert reported(restarts={FIRST: 2}) == [("running", 2)]
+    assert reported(restarts=2) == [("running", 2)]
     core.handle(1.0, ReplicaFailed(replica=FIRST, reason="its service failed too often"))
     assert reported() == [("failed", 1)]
     core.handle(100.0, Ticked())
     core.handle(100.0, ReplicaReady(replica=FIRST))
-    assert reported(restarts={FIRST: 2}) == [("running", 3)]
+    assert reported(restarts=2) == [("running", 3)]
 
 
 def test_a_target_that_is_meant_for_another_host_is_refused(core):
@@ -144,7 +150,7 @@ def test_a_replica_wanted_again_while_it_stops_starts_after_it_is_gone(core):
     core.handle(1.0, target(2))
     assert core.handle(2.0, target(3, item())) == (ReportNow(),)
     commands = core.handle(3.0, ReplicaStopped(replica=FIRST))
-    assert StartReplica(replica=FIRST, deployment="search", generation=1) in commands
+    assert start(FIRST, revision=3) in commands
 
 
 def test_a_failed_start_is_told_with_its_reason_and_retried_after_the_delay(core):
@@ -156,9 +162,7 @@ def test_a_failed_start_is_told_with_its_reason_and_retried_after_the_delay(core
     )
     assert core.next_due_s() == 1.0 + RESTART_DELAY_MIN_S
     assert core.handle(1.0, Ticked()) == ()
-    assert core.handle(1.0 + RESTART_DELAY_MIN_S, Ticked()) == (
-        StartReplica(replica=FIRST, deployment="search", generation=1),
-    )
+    assert core.handle(1.0 + RESTART_DELAY_MIN_S, Ticked()) == (start(FIRST),)
 
 
 def test_delays_double_up_to_the_limit_and_the_state_becomes_crash_loop(core):
@@ -196,7 +200,7 @@ def test_a_failed_replica_that_is_withdrawn_leaves_without_a_stop(core):
 
 def test_reports_are_numbered_and_tell_everything(core):
     started(core)
-    (first,) = core.handle(1.0, HeartbeatDue(load=Load(), calls={FIRST: 3}))
+    (first,) = core.handle(1.0, HeartbeatDue(load=Load(), figures={FIRST: ReplicaFigures(calls=3)}))
     (second,) = core.handle(3.0, HeartbeatDue(load=Load()))
     assert isinstance(first, SendReport)
     assert (first.report.sequence, second.report.sequence) == (1, 2)
@@ -232,9 +236,8 @@ def test_outcomes_of_unknown_replicas_are_ignored(core):
 
 def test_a_running_replica_with_a_service_in_a_crash_loop_is_reported_and_announced_once(core):
     started(core)
-    looping = HeartbeatDue(
-        load=Load(), troubles={FIRST: "service index failed"}, looping=frozenset({FIRST})
-    )
+    figures = ReplicaFigures(trouble="service index failed", is_looping=True)
+    looping = HeartbeatDue(load=Load(), figures={FIRST: figures})
     announced, sent = core.handle(2.0, looping)
     assert announced == Announce(
         kind="replica-crash-loop", replica=FIRST, reason="service index failed"

@@ -16,13 +16,14 @@ from hosts.callees import ReadyReplicas
 from hosts.engine.exchanges import Serving, serving, traceparent
 from hosts.engine.fake import FakeComponent, FakeEngine, FakeGuest
 from hosts.engine.webvalues import Headers
+from hosts.fencing import Fence, Singleton
 from hosts.invoker import Invoker
 from hosts.prepared import Prepared
-from hosts.replica import Replica
+from hosts.replica import Replica, Surroundings
 from hosts.workload import Workloads
 from lattice.clock import SystemClock
 from lattice.component.fingerprint import function_fingerprint
-from lattice.errors import OverloadedError
+from lattice.errors import NoRouteError, OverloadedError
 from lattice.model.ids import ReplicaId
 from tests.guests import components
 from tests.integration.host_world import World
@@ -78,15 +79,18 @@ def context() -> CallContext:
 
 
 @asynccontextmanager
-async def running(prepared: Prepared) -> AsyncIterator[Replica]:
+async def running(
+    prepared: Prepared, surroundings: Surroundings | None = None
+) -> AsyncIterator[Replica]:
     world = World(Path())
     invoker = Invoker(
         host="H1", bus=world.connection.bus, names=world.names, clock=CLOCK,
         callees=ReadyReplicas(),
     )  # fmt: skip
     replica = Replica(
-        ReplicaId("r"), prepared, invoker=invoker, clock=CLOCK, log=lambda _level, _line: None
-    )
+        ReplicaId("r"), prepared, invoker=invoker, clock=CLOCK, log=lambda _level, _line: None,
+        surroundings=surroundings,
+    )  # fmt: skip
     async with anyio.create_task_group() as group:
         await group.start(replica.run)
         yield replica
@@ -167,3 +171,52 @@ async def test_lookup_tells_the_fingerprint_of_the_type_that_it_returns(tmp_path
         function = "greet" if interface == GREET else "welcome"
         name, found, fingerprint = prepared.lookup(interface, function)
         assert (name, fingerprint) == (interface, function_fingerprint(found))
+
+
+async def test_a_strict_singleton_refuses_calls_beyond_its_fence_and_none_is_begun(
+    tmp_path: Path,
+) -> None:
+    fence = Fence(CLOCK)
+    singleton = Singleton(fence=fence, epoch=3, revision=7)
+    guests = Guests()
+    async with running(
+        await guests.prepared(tmp_path), Surroundings(singleton=singleton)
+    ) as replica:
+        for _ in range(2):
+            with pytest.raises(NoRouteError, match="no lease") as caught:
+                await replica.call(GREET, "greet", ["Ada"], context())
+            assert caught.value.retryable
+            with pytest.raises(NoRouteError):
+                replica.require_open()
+            assert replica.figures().calls == 0
+            fence.until_s = CLOCK.monotonic_s() + 60
+            await replica.call(GREET, "greet", ["Ada"], context())
+            assert replica.figures().calls == 1
+            replica.calls, fence.until_s = 0, CLOCK.monotonic_s()
+    assert guests.traces == ["", ""]
+
+
+async def test_a_replica_tells_what_works_waits_failed_and_how_long_calls_took(
+    tmp_path: Path,
+) -> None:
+    guests = Guests()
+    prepared = await guests.prepared(tmp_path)
+    async with running(prepared) as replica, anyio.create_task_group() as group:
+        began_s = CLOCK.monotonic_s()
+
+        async def greet(name: str) -> None:
+            await replica.call(GREET, "greet", [name], context())
+
+        group.start_soon(greet, "waits")
+        group.start_soon(greet, "waits")
+        await anyio.wait_all_tasks_blocked()
+        told = replica.figures()
+        assert (told.calls, told.in_flight, told.waiting, told.errors) == (2, 1, 1, 0)
+        with pytest.raises(OverloadedError):
+            await greet("Ada")
+        guests.is_welcomed.set()
+        await replica.drained()
+        told = replica.figures()
+        took_ms = (CLOCK.monotonic_s() - began_s) * 1000
+        assert (told.calls, told.in_flight, told.waiting, told.errors) == (3, 0, 0, 1)
+        assert 0 <= told.busy_ms <= 3 * took_ms

@@ -10,17 +10,16 @@ from lattice.model.deployment import (
     Instances,
     Limits,
     Link,
-    Placement,
     Restart,
     Service,
     Wire,
 )  # fmt: skip
 from lattice.model.http import ANY, HttpAddress
 from lattice.model.ids import DeploymentName
-from lattice.model.labels import Selector
 from lattice.model.mounts import Mount, path_fault
 from lattice.model.network import HttpGrant, NamePattern, Network, parse_endpoint
 from lattice.model.paths import PathPattern
+from tests.unit.model.scheduling_builders import KEYS, scheduling
 
 FULL = """
 lattice: v1
@@ -55,8 +54,40 @@ links:
   - {import: "docs:dict/lookup", to: dictionary, route: remote, timeout: 500ms}
 bindings:
   - {name: default, interface: "wasi:keyvalue/store", config: {bucket: docs}}
+ready: {export: "docs:search/query@0.1.0#ping", every: 1s, timeout: 500ms, failures: 2, delay: 3s}
+live: {http: /healthz}
 placement:
-  require: {labels: ["zone in (eu, us)", "!spot"], cpu: 100m, memory: 128Mi}
+  require:
+    labels: ["zone in (eu, us)", "!spot"]
+    interfaces: ["wasi:webgpu/webgpu"]
+    cpu: 100m
+    memory: 128Mi
+    slots: 2
+    devices:
+      - {class: gpu, share: 250m, memory: 2Gi, exclusive: true, software: true,
+         require: 'vendor == "acme" and memory >= 8Gi', prefer: ['model == "a1"']}
+      - {count: 2}
+  prefer:
+    - {labels: disk = ssd, weight: 50}
+    - {near: dictionary, topology: zone, weight: 80}
+    - {apart: crawler, weight: -1}
+  spread: [{key: zone, maxSkew: 2, hard: true, minDomains: 3}]
+  together: [cache]
+  apart: [noisy]
+  maxPerHost: 4
+  tolerate: [gpu, "team = search"]
+  priority: 100
+  preempt: lower
+  onLabelChange: evict
+update:
+  strategy: canary
+  maxUnavailable: 1
+  maxSurge: 2
+  minReady: 10s
+  progressDeadline: 5m
+  autoRevert: false
+  canary: {weight: 5, hold: 1m, maxErrors: 2, maxLatency: 250ms}
+lostAfter: 30s
 """
 
 
@@ -110,17 +141,6 @@ INSTANCES = st.builds(
     idle_s=st.floats(0.001, 86400.0),
     ready=st.integers(0, 64),
 )
-KEYS = st.from_regex(r"[a-z]([a-z./-]{0,5}[a-z])?", fullmatch=True)
-VALUES = st.from_regex(r"[a-zA-Z0-9.]([a-z =!<>]{0,4}[a-z])?", fullmatch=True)
-SELECTORS = st.one_of(
-    st.builds(Selector, KEYS, st.sampled_from(["in", "notin"]),
-              st.lists(VALUES, min_size=1, max_size=3).map(tuple)),
-    st.builds(Selector, KEYS, st.sampled_from(["exists", "absent"])),
-    st.builds(Selector, KEYS, st.sampled_from(["<", ">"]),
-              st.integers(-99, 99).map(lambda number: (str(number),))),
-)  # fmt: skip
-
-
 MOUNTS = st.lists(
     st.builds(
         Mount,
@@ -180,7 +200,7 @@ def deployments(draw: st.DrawFn) -> Deployment:
     )
     backoff = sorted(draw(st.tuples(st.floats(0.001, 3600.0), st.floats(0.001, 3600.0))))
     restart = Restart(
-        policy=draw(st.sampled_from(["always", "on-failure", "never"])),
+        policy=draw(st.sampled_from(["on-failure", "never"])),
         backoff_min_s=backoff[0],
         backoff_max_s=backoff[1],
         attempts=draw(st.integers(0, 1000)),
@@ -214,7 +234,6 @@ def deployments(draw: st.DrawFn) -> Deployment:
     )
     return Deployment(
         name=DeploymentName(name),
-        replicas=draw(st.integers(0, 100_000)),
         labels=draw(st.dictionaries(KEYS, TEXTS, max_size=2)),
         components=components,
         services=services,
@@ -240,11 +259,7 @@ def deployments(draw: st.DrawFn) -> Deployment:
             Binding(interface=interface, name=draw(NAMES), config=draw(CONFIGS))
             for interface in interfaces
         ),
-        placement=Placement(
-            require_labels=tuple(draw(st.lists(SELECTORS, max_size=3))),
-            cpu_milli=draw(st.integers(0, 1_024_000)),
-            memory_bytes=draw(st.integers(0, 1 << 40)),
-        ),
+        **draw(scheduling(name, len(services))),
     )
 
 

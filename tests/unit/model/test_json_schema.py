@@ -13,7 +13,14 @@ from lattice.model.manifest import json_schema, load_documents, parse_deployment
 from tests.unit.model.builders import FULL, deployments, minimal
 
 COMMITTED = Path(__file__).parents[3] / "docs" / "reference" / "manifest.schema.json"
-TYPES = {"string": str, "integer": int, "number": (int, float), "object": dict, "array": list}
+TYPES = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "object": dict,
+    "array": list,
+    "boolean": bool,
+}
 
 
 def accepts(schema: dict, value: object) -> bool:
@@ -25,7 +32,8 @@ def accepts(schema: dict, value: object) -> bool:
     }  # fmt: skip
     assert set(schema) <= known, "teach this validator the new keyword"
     if "type" in schema and (
-        not isinstance(value, TYPES[schema["type"]]) or isinstance(value, bool)
+        not isinstance(value, TYPES[schema["type"]])
+        or (isinstance(value, bool) and schema["type"] != "boolean")
     ):
         return False
     if "enum" in schema and value not in schema["enum"]:
@@ -41,7 +49,7 @@ def accepts(schema: dict, value: object) -> bool:
             return schema.get("minimum", value) <= value <= schema.get("maximum", value)
         case list():
             bounds = schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))
-            return bounds and all(accepts(schema["items"], entry) for entry in value)
+            return bounds and all(accepts(schema.get("items", {}), entry) for entry in value)
         case dict():
             return _accepts_object(schema, value)
     return True
@@ -97,7 +105,9 @@ def test_the_defaults_of_the_schema_are_those_of_the_reader() -> None:
     "document",
     [
         minimal(replica=1), minimal(replicas="1"), minimal(replicas=-1), minimal(name="A"),
-        minimal(lattice="v2"), minimal(daemon={}), minimal(expose=["abc"]),
+        minimal(lattice="v2"), minimal(expose=["abc"]), minimal(singleton=1),
+        minimal(daemon={"perHost": 0}), minimal(scale={}), minimal(ready={"http": "healthz"}),
+        minimal(update={"autoRevert": "no"}), minimal(placement={"prefer": [{"labels": []}]}),
         minimal(labels={"a b": ""}),
         minimal(components=[{"name": "a"}]),
         minimal(components=[{"name": "a", "image": "oci://x"}]),

@@ -24,11 +24,18 @@ from lattice.model.http import HttpAddress
 from lattice.model.ids import DeploymentName
 from lattice.model.labels import Selector
 from lattice.model.manifest import load_documents, parse_deployment, parse_document, to_document
-from lattice.model.manifest_fields import DEPLOYMENT
 from lattice.model.mounts import Mount
 from lattice.model.network import NamePattern, Network, parse_endpoint, parse_pattern
 from lattice.model.paths import parse_path
 from lattice.model.scalar import FAULTS_MAX
+from lattice.model.scheduling import (
+    Canary,
+    DeviceRequest,
+    Preference,
+    Probe,
+    Spread,
+    Update,
+)
 from tests.unit.model.builders import FULL, minimal
 
 
@@ -100,9 +107,53 @@ def test_every_field_arrives_in_the_model() -> None:
         bindings=(Binding(interface="wasi:keyvalue/store", config={"bucket": "docs"}),),
         placement=Placement(
             require_labels=(Selector("zone", "in", ("eu", "us")), Selector("spot", "absent")),
+            require_interfaces=("wasi:webgpu/webgpu",),
             cpu_milli=100,
             memory_bytes=128 << 20,
+            slots=2,
+            devices=(
+                DeviceRequest(
+                    share_milli=250,
+                    memory_bytes=2 << 30,
+                    is_exclusive=True,
+                    require='vendor == "acme" and memory >= 8Gi',
+                    prefer=('model == "a1"',),
+                    allows_software=True,
+                ),
+                DeviceRequest(count=2),
+            ),
+            prefer=(
+                Preference(weight=50, labels=(Selector("disk", "in", ("ssd",)),)),
+                Preference(weight=80, near=DeploymentName("dictionary"), topology="zone"),
+                Preference(weight=-1, apart=DeploymentName("crawler")),
+            ),
+            spread=(Spread(key="zone", max_skew=2, is_hard=True, domains_min=3),),
+            together=(DeploymentName("cache"),),
+            apart=(DeploymentName("noisy"),),
+            per_host_max=4,
+            tolerate=(Selector("gpu", "exists"), Selector("team", "in", ("search",))),
+            priority=100,
+            preempt="lower",
+            on_label_change="evict",
         ),
+        ready=Probe(
+            export="docs:search/query@0.1.0#ping",
+            every_s=1.0,
+            timeout_s=0.5,
+            failures_max=2,
+            delay_s=3.0,
+        ),
+        live=Probe(http="/healthz"),
+        update=Update(
+            strategy="canary",
+            unavailable_max=1,
+            surge_max=2,
+            ready_min_s=10.0,
+            progress_deadline_s=300.0,
+            reverts=False,
+            canary=Canary(weight_percent=5, hold_s=60.0, errors_max_percent=2, latency_max_s=0.25),
+        ),
+        lost_after_s=30.0,
     )
 
 
@@ -300,11 +351,7 @@ def test_each_kind_of_fault_names_the_field_and_the_reason(document: object, fau
     assert only.startswith(fault)
 
 
-OVER = ("prefer", "spread", "tolerate", "priority")
 LATER = [
-    *((field, {field: {}}) for field in DEPLOYMENT.later),
-    *((f"placement.{name}", {"placement": {name: []}}) for name in OVER),
-    ("placement.require.devices", {"placement": {"require": {"devices": []}}}),
     ("links[0].retry", {"links": [{"import": "a:b/c", "to": "e", "retry": {}}]}),
     ("bindings[0].backend", {"bindings": [{"interface": "a:b/c", "backend": "nats"}]}),
     ("bindings[0].require", {"bindings": [{"interface": "a:b/c", "require": {}}]}),
@@ -320,7 +367,11 @@ def test_known_fields_of_later_releases_are_refused_by_name(
 
 
 def test_all_faults_are_listed_at_once_in_the_order_of_the_document() -> None:
-    text = FULL.replace("64Mi", "64MB").replace("LANG: C", "LANG: 3").replace("500ms", "5")
+    text = (
+        FULL.replace("64Mi", "64MB")
+        .replace("LANG: C", "LANG: 3")
+        .replace("timeout: 500ms}", "timeout: 5}")
+    )
     text = text.replace("to: tokenize", "to: tokenise")
     (document,) = load_documents(text, source="d.yaml")
     with pytest.raises(InvalidError) as caught:

@@ -96,7 +96,7 @@ def test_every_cpu_is_written_exactly(milli: int) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.25, "250ms"), (90.0, "90s"), (120.0, "2m"), (7200.0, "2h"), (0.0, "0.0s")],
+    [(0.25, "250ms"), (90.0, "90s"), (120.0, "2m"), (7200.0, "2h"), (0.0, "0s")],
 )
 def test_durations_are_written_with_the_largest_whole_unit(seconds: float, text: str) -> None:
     assert quantity.format_duration(seconds) == text

@@ -26,11 +26,10 @@ def inventory(name: str, *, boot: str = "b1", **fields: Any) -> Inventory:
         "labels": {},
         "interfaces": (),
         "capacity": Capacity(cpu_milli=4000, memory_bytes=1024 * MIB),
+        "features": (*NEEDS, "singletons@1", "jobs@1"),
         **fields,
     }
-    return Inventory(
-        host=HostId(name), boot=boot, name=f"name-{name}", features=NEEDS, version="test", **given
-    )
+    return Inventory(host=HostId(name), boot=boot, name=f"name-{name}", version="test", **given)
 
 
 def report(

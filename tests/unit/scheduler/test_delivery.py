@@ -12,10 +12,13 @@ from scheduler.delivery import (
     DropTarget,
     ReadTarget,
     ReadTargets,
+    SealTargets,
     TargetDropped,
     TargetRead,
     TargetsRead,
+    TargetsSealed,
     TargetsUnread,
+    TargetsUnsealed,
     TargetUnknown,
     TargetWritten,
     WriteTarget,
@@ -59,13 +62,41 @@ def test_every_document_is_rewritten_before_anything_else() -> None:
     delivery.retry()
     listed = TargetsRead(documents=(document("b", 8), document("a", 7, item(count=2))))
     commands, _ = delivery.handle(listed)
-    assert commands == (write(1, 7, item(count=2)), write(2, 8, host=B))
+    writes = (write(1, 7, item(count=2)), write(2, 8, host=B))
+    assert commands == (SealTargets(writes=writes, epoch=EPOCH),)
     assert delivery.propose(A, ()) == (), "nothing is decided before all are sealed"
-    delivery.handle(TargetWritten(host=A, ticket=1, revision=60))
     assert not delivery.is_sealed
-    delivery.handle(TargetWritten(host=B, ticket=2, revision=61))
+    delivery.handle(TargetsSealed(writes=writes, revisions=(60, 61)))
     assert delivery.is_sealed
     assert delivery.revision(A) == Revision("inc", 60)
+
+
+def test_batch_that_was_refused_is_sealed_one_by_one() -> None:
+    delivery = Delivery(EPOCH, "inc")
+    delivery.retry()
+    listed = TargetsRead(documents=(document("a", 7, item(count=2)), document("b", 8)))
+    writes = (write(1, 7, item(count=2)), write(2, 8, host=B))
+    delivery.handle(listed)
+    assert delivery.handle(TargetsUnsealed(writes=writes)) == ((), None)
+    assert delivery.retry() == (ReadTarget(host=A, ticket=3), ReadTarget(host=B, ticket=4))
+    late = TargetsSealed(writes=writes, revisions=(60, 61))
+    assert delivery.handle(late) == ((), None)
+    assert not delivery.is_sealed, "a late outcome counts for nothing"
+    read = TargetRead(ticket=3, document=document("a", 9, item()))
+    assert delivery.handle(read) == ((write(5, 9, item()),), None)
+    delivery.handle(TargetRead(ticket=4, document=document("b", 8)))
+    delivery.handle(TargetWritten(host=A, ticket=5, revision=70))
+    delivery.handle(TargetWritten(host=B, ticket=6, revision=71))
+    assert delivery.is_sealed
+
+
+def test_batches_are_no_larger_than_nats_takes() -> None:
+    delivery = Delivery(EPOCH, "inc")
+    delivery.retry()
+    found = tuple(document(f"h{number:04}", number + 1) for number in range(2000))
+    commands, _ = delivery.handle(TargetsRead(documents=found))
+    sizes = [len(command.writes) for command in commands if isinstance(command, SealTargets)]
+    assert sizes == [900, 900, 200]
 
 
 def test_change_is_written_once_under_fence_and_expectation() -> None:

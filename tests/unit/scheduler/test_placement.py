@@ -5,7 +5,7 @@ from __future__ import annotations
 from lattice.model.ids import DeploymentName, HostId
 from lattice.model.labels import parse_selector
 from scheduler.placement.model import Plan
-from scheduler.placement.plan import plan
+from scheduler.placement.plan import plan_anew
 from tests.unit.scheduler.builders import MIB, candidate, demand
 
 APP = (DeploymentName("app"), 1)
@@ -18,18 +18,18 @@ def counts(made: Plan) -> dict[str, int]:
 
 def test_replicas_spread_over_hosts_before_they_share_one() -> None:
     hosts = [candidate(name) for name in "abc"]
-    assert counts(plan([demand(count=3)], hosts, {})) == {"a": 1, "b": 1, "c": 1}
-    assert sorted(counts(plan([demand(count=5)], hosts, {})).values()) == [1, 2, 2]
+    assert counts(plan_anew([demand(count=3)], hosts, {})) == {"a": 1, "b": 1, "c": 1}
+    assert sorted(counts(plan_anew([demand(count=5)], hosts, {})).values()) == [1, 2, 2]
 
 
 def test_single_replicas_of_many_deployments_do_not_all_take_the_first_host() -> None:
     hosts = [candidate(name) for name in "abcd"]
-    made = plan([demand(f"app-{n}", cpu_milli=10) for n in range(8)], hosts, {})
+    made = plan_anew([demand(f"app-{n}", cpu_milli=10) for n in range(8)], hosts, {})
     assert list(counts(made).values()) == [2, 2, 2, 2]
     homes = {
         host
         for n in range(20)
-        for host, number in counts(plan([demand(f"solo-{n}")], hosts, {})).items()
+        for host, number in counts(plan_anew([demand(f"solo-{n}")], hosts, {})).items()
         if number
     }
     assert homes == set("abcd")
@@ -37,18 +37,18 @@ def test_single_replicas_of_many_deployments_do_not_all_take_the_first_host() ->
 
 def test_freer_host_is_preferred() -> None:
     hosts = [candidate("small", cpu_milli=1000), candidate("large", cpu_milli=8000)]
-    assert counts(plan([demand(cpu_milli=500)], hosts, {})) == {"small": 0, "large": 1}
+    assert counts(plan_anew([demand(cpu_milli=500)], hosts, {})) == {"small": 0, "large": 1}
 
 
 def test_placed_replicas_stay_although_another_host_is_emptier() -> None:
     hosts = [candidate("a"), candidate("b")]
-    made = plan([demand(count=3)], hosts, {HostId("a"): {APP: 3}})
+    made = plan_anew([demand(count=3)], hosts, {HostId("a"): {APP: 3}})
     assert counts(made) == {"a": 3, "b": 0}
 
 
 def test_surplus_leaves_the_fullest_host_first() -> None:
     hosts = [candidate("a"), candidate("b")]
-    made = plan([demand(count=2)], hosts, {HostId("a"): {APP: 3}, HostId("b"): {APP: 1}})
+    made = plan_anew([demand(count=2)], hosts, {HostId("a"): {APP: 3}, HostId("b"): {APP: 1}})
     assert counts(made) == {"a": 1, "b": 1}
 
 
@@ -57,20 +57,23 @@ def test_replica_stays_when_its_host_is_cordoned_or_relabelled_but_not_when_lost
     need = demand(require_labels=EU)
     spare = candidate("b", labels={"zone": "eu"})
     for host in (candidate("a", is_cordoned=True), candidate("a", labels={"zone": "us"})):
-        assert counts(plan([need], [host, spare], current)) == {"a": 1, "b": 0}
-    assert counts(plan([need], [candidate("a", state="lost"), spare], current)) == {"a": 0, "b": 1}
+        assert counts(plan_anew([need], [host, spare], current)) == {"a": 1, "b": 0}
+    assert counts(plan_anew([need], [candidate("a", state="lost"), spare], current)) == {
+        "a": 0,
+        "b": 1,
+    }
 
 
 def test_replica_leaves_a_host_on_which_it_failed() -> None:
     need = demand(avoid={HostId("a"): "trap"})
-    made = plan([need], [candidate("a"), candidate("b")], {HostId("a"): {APP: 1}})
+    made = plan_anew([need], [candidate("a"), candidate("b")], {HostId("a"): {APP: 1}})
     assert counts(made) == {"a": 0, "b": 1}
 
 
 def test_replica_leaves_a_host_that_no_longer_offers_the_interface() -> None:
     need = demand(interfaces=("wasi:keyvalue/store@0.2.1",))
     offers = candidate("b", interfaces=("wasi:keyvalue/store@0.2.0",))
-    made = plan([need], [candidate("a"), offers], {HostId("a"): {APP: 1}})
+    made = plan_anew([need], [candidate("a"), offers], {HostId("a"): {APP: 1}})
     assert counts(made) == {"a": 0, "b": 1}, "versions of one semver track stand for each other"
 
 
@@ -80,7 +83,7 @@ def test_explanation_counts_hosts_by_first_failing_reason() -> None:
         candidate("b", labels={"zone": "us"}),
         candidate("c", labels={"zone": "eu"}, memory_mib=64),
     ]
-    (unplaced,) = plan([demand(memory_bytes=128 * MIB, require_labels=EU)], hosts, {}).unplaced
+    (unplaced,) = plan_anew([demand(memory_bytes=128 * MIB, require_labels=EU)], hosts, {}).unplaced
     assert unplaced.text == (
         "0/3 hosts: 2 label zone=us, needs zone = eu; 1 memory 64 MiB free, needs 128 MiB"
     )
@@ -88,7 +91,7 @@ def test_explanation_counts_hosts_by_first_failing_reason() -> None:
 
 def test_lack_of_capacity_shows_the_host_that_comes_closest() -> None:
     hosts = [candidate("a", cpu_milli=100), candidate("b", cpu_milli=300)]
-    (unplaced,) = plan([demand(cpu_milli=500)], hosts, {}).unplaced
+    (unplaced,) = plan_anew([demand(cpu_milli=500)], hosts, {}).unplaced
     assert unplaced.text == "0/2 hosts: 2 cpu 300m free, needs 500m"
     assert unplaced.kinds == ("cpu",)
 
@@ -104,7 +107,7 @@ def test_explanation_names_every_other_kind_of_refusal() -> None:
         candidate("g"),
     ]
     need = demand(interfaces=("x:y/z",), avoid={HostId("g"): "bad image"})
-    (unplaced,) = plan([need], hosts, {}).unplaced
+    (unplaced,) = plan_anew([need], hosts, {}).unplaced
     assert set(unplaced.reasons) == {
         "1 lost: no heartbeat",
         "1 not heard of since the scheduler took over",
@@ -117,25 +120,32 @@ def test_explanation_names_every_other_kind_of_refusal() -> None:
 
 
 def test_no_hosts_at_all_is_said() -> None:
-    (unplaced,) = plan([demand(count=2)], [], {}).unplaced
+    (unplaced,) = plan_anew([demand(count=2)], [], {}).unplaced
     assert (unplaced.count, unplaced.text) == (2, "no host has joined")
 
 
 def test_many_distinct_reasons_are_summed_up() -> None:
-    hosts = [candidate(f"h{n}", labels={"zone": f"z{n}"}) for n in range(12)]
-    (unplaced,) = plan([demand(require_labels=EU)], hosts, {}).unplaced
+    hosts = [candidate(f"h{n}") for n in range(12)]
+    need = demand(avoid={HostId(f"h{n}"): f"trap {n}" for n in range(12)})
+    (unplaced,) = plan_anew([need], hosts, {}).unplaced
     assert len(unplaced.reasons) == 9
     assert unplaced.reasons[-1] == "4 for 4 other reasons"
 
 
+def test_values_of_one_label_are_one_reason() -> None:
+    hosts = [candidate(f"h{n}", labels={"zone": f"z{n}"}) for n in range(3)]
+    (unplaced,) = plan_anew([demand(require_labels=EU)], hosts, {}).unplaced
+    assert unplaced.reasons == ("3 label zone=z2, needs zone = eu (2 more like it)",)
+
+
 def test_kept_only_demand_keeps_and_never_places() -> None:
     old = demand(count=2, is_kept_only=True)
-    made = plan([old], [candidate("a"), candidate("b")], {HostId("a"): {APP: 1}})
+    made = plan_anew([old], [candidate("a"), candidate("b")], {HostId("a"): {APP: 1}})
     assert counts(made) == {"a": 1, "b": 0}
     assert made.unplaced == ()
 
 
 def test_frozen_host_keeps_all_it_has_and_counts() -> None:
     hosts = [candidate("a", is_frozen=True), candidate("b")]
-    made = plan([demand(count=3)], hosts, {HostId("a"): {APP: 2}})
+    made = plan_anew([demand(count=3)], hosts, {HostId("a"): {APP: 2}})
     assert counts(made) == {"a": 2, "b": 1}

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lattice.errors import ConflictError, DecodeError
+from lattice.model.host import ReplicaReport, Report, Revision
+from lattice.model.ids import DeploymentName, HostId, ReplicaId
 from lattice.wire import codec
 from lattice.wire.messages import Target
 
@@ -49,3 +51,32 @@ def test_an_answer_with_an_error_raises_it() -> None:
 def test_what_is_neither_ok_nor_err_is_a_decode_error(plain: object) -> None:
     with pytest.raises(DecodeError, match="neither"):
         codec.answer_of(codec.encode(plain))
+
+
+def test_messages_that_come_often_are_read_as_all_others() -> None:
+    report = Report(
+        host=HostId("UHOST"), boot="b", sequence=4, adopted=Revision("inc", 9),
+        replicas=(
+            ReplicaReport(
+                replica=ReplicaId("d/1/U/1.0"), deployment=DeploymentName("d"), generation=1,
+                state="running",
+            ),
+        ),
+    )  # fmt: skip
+    body = codec.encode(report)
+    assert codec.decode_often(Report, body) == codec.decode_as(Report, body) == report
+    future = codec.encode(codec.decode(body) | {"later": [{"a": [1]}]})
+    assert codec.decode_often(Report, future) == report
+    for wrong in (
+        b"",
+        b"\xc1",
+        body[:-3],
+        codec.encode({"host": 1}),
+        codec.encode([1]),
+        b"\x91" * 5000,
+    ):
+        with pytest.raises(DecodeError) as usual:
+            codec.decode_as(Report, wrong)
+        with pytest.raises(DecodeError) as often:
+            codec.decode_often(Report, wrong)
+        assert often.value.message == usual.value.message
