@@ -144,8 +144,9 @@ class Lifecycle:
     def next_due_s(self) -> float | None:
         """Return when a `Ticked` is next of use, or None."""
         due = [slot.retry_at_s for slot in self.slots.values() if slot.retry_at_s is not None]
-        if any(_is_to_fence(slot) for slot in self.slots.values()):
-            due.append(self.fence_at_s)
+        due += [
+            slot.works_until_s(self.fence_at_s) for slot in self.slots.values() if slot.is_to_fence
+        ]
         return min(due, default=None)
 
     def has_lease(self, now_s: float) -> bool:
@@ -157,7 +158,7 @@ class Lifecycle:
         slot = self.slots.get(replica)
         if slot is None or slot.is_held or not slot.lives:
             return False
-        return not slot.is_strict or now_s < self.fence_at_s
+        return not slot.is_strict or now_s < slot.works_until_s(self.fence_at_s)
 
     def why_not(self, deployment: str) -> str:
         """Return why a replica of a deployment does not work here, "" when there is no reason."""
@@ -218,13 +219,14 @@ class Lifecycle:
 
     def _withdraw(self, now_s: float, slot: Slot) -> list[Command]:
         if slot.state == "stopping":
-            self.slots[slot.replica] = replace(slot, is_wanted=False)
-            return []
+            self.slots[slot.replica] = slot.withdrawn(self.fence_at_s)
+            return list(self._fence(now_s))
         if not slot.lives:
             del self.slots[slot.replica]
             return [Announce(kind="replica-stopped", replica=slot.replica)]
-        self.slots[slot.replica] = replace(slot, state="stopping", is_wanted=False, since_s=now_s)
-        return [StopReplica(replica=slot.replica)]
+        stopping = replace(slot, state="stopping", since_s=now_s)
+        self.slots[slot.replica] = stopping.withdrawn(self.fence_at_s)
+        return [StopReplica(replica=slot.replica), *self._fence(now_s)]
 
     # --- outcomes -------------------------------------------------------------------------
 
@@ -293,7 +295,10 @@ class Lifecycle:
                 slot, state="unready", reason=NO_LEASE, since_s=now_s
             )
             return (stopped, ReportNow())
-        again = replace(slot, state="starting", reason="", failures=0, is_held=False, since_s=now_s)
+        again = replace(
+            slot, state="starting", reason="", failures=0, is_held=False, since_s=now_s,
+            ends_at_s=None,
+        )  # fmt: skip
         self.slots[slot.replica] = again
         return (stopped, self._start(again), ReportNow())
 
@@ -321,14 +326,17 @@ class Lifecycle:
         slot = self.slots.get(event.replica)
         if slot is None:
             return ()
-        self.slots[slot.replica] = replace(slot, is_strict=True)
+        ends_at_s = None if slot.is_wanted else now_s
+        self.slots[slot.replica] = replace(slot, is_strict=True, ends_at_s=ends_at_s)
         return self._fence(now_s)
 
     def _fence(self, now_s: float) -> tuple[Command, ...]:
         """End the strict singletons when the lease ends, those that finish their calls as well."""
-        if now_s < self.fence_at_s:
-            return ()
-        fenced = [slot for slot in self.slots.values() if _is_to_fence(slot)]
+        fenced = [
+            slot
+            for slot in self.slots.values()
+            if slot.is_to_fence and now_s >= slot.works_until_s(self.fence_at_s)
+        ]
         for slot in fenced:
             self.slots[slot.replica] = replace(
                 slot, state="stopping", is_held=True, reason=NO_LEASE, since_s=now_s
@@ -342,7 +350,7 @@ class Lifecycle:
         held = [slot for slot in self.slots.values() if slot.is_held and slot.state == "unready"]
         for slot in held:
             self.slots[slot.replica] = replace(
-                slot, state="starting", is_held=False, reason="", since_s=now_s
+                slot, state="starting", is_held=False, reason="", since_s=now_s, ends_at_s=None
             )
         return tuple(self._start(slot) for slot in held)
 
@@ -388,7 +396,3 @@ class Lifecycle:
                 self.lease_until_s = until_s
                 self.fence_at_s = until_s - FENCE_SHARE * event.lease_s
         return self._resume(now_s)
-
-
-def _is_to_fence(slot: Slot) -> bool:
-    return slot.is_strict and not slot.is_held and slot.lives

@@ -6,7 +6,7 @@ Plain values and functions of them, for the lifecycle core.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lattice.model.host import ReplicaState
 from lattice.model.ids import DeploymentName, HostId, ReplicaId, replica_id
@@ -33,6 +33,7 @@ class Slot:
     grants: tuple[DeviceGrant, ...] = ()
     is_strict: bool = False  # a strict singleton, known from its first start on
     is_held: bool = False  # it is or will be gone until this host has a lease again
+    ends_at_s: float | None = None  # set for a withdrawn singleton: no later lease is for it
 
     @property
     def lives(self) -> bool:
@@ -44,6 +45,23 @@ class Slot:
                 return not self.is_held
             case "completed" | "failed" | "crash-loop":
                 return False
+
+    @property
+    def is_to_fence(self) -> bool:
+        """Tell whether it is a strict singleton that may be at work."""
+        return self.is_strict and not self.is_held and self.lives
+
+    def works_until_s(self, fence_at_s: float) -> float:
+        """Return when a strict singleton must be at rest, on a host that fences at `fence_at_s`."""
+        return fence_at_s if self.ends_at_s is None else min(fence_at_s, self.ends_at_s)
+
+    def withdrawn(self, fence_at_s: float) -> Slot:
+        """Return it as one that the target lists no more.
+
+        The scheduler waits for no lease that follows this target: a strict singleton uses none.
+        """
+        ends_at_s = self.works_until_s(fence_at_s) if self.is_strict else None
+        return replace(self, is_wanted=False, ends_at_s=ends_at_s)
 
 
 def slots_of(target: Target, host: HostId, now_s: float) -> Mapping[ReplicaId, Slot]:

@@ -130,7 +130,8 @@ async def test_workers_are_hosts_of_one_machine_that_divide_it(client):
 
 
 async def test_a_killed_worker_comes_back_while_the_other_one_answers(client, machine):
-    await deploy(client, "math", {"add": components.add()}, replicas=2)
+    one_each = {"maxPerHost": 1}
+    await deploy(client, "math", {"add": components.add()}, replicas=2, placement=one_each)
     assert set((await until_placed(client, "math", 2)).values()) == set(NAMES)
     killed = machine.pids["m-0"]
     send(killed, signal.SIGKILL)

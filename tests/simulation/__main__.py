@@ -11,6 +11,10 @@ import time
 
 from tests.simulation.invariants import Lattice
 from tests.simulation.mutants import MUTANTS
+from tests.simulation.playing import table
+
+PROGRESS_SEEDS = 1000
+"""Seeds after which a line of progress is printed."""
 
 
 def main() -> int:
@@ -18,7 +22,10 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--mutant", choices=MUTANTS, default="")
+    parser.add_argument("--mutants", action="store_true", help="which seed catches which bug")
     options = parser.parse_args()
+    if options.mutants:
+        return 0 if table() else 1
     began_s, events, failed = time.perf_counter(), 0, {}
     for seed in range(options.first, options.first + options.seeds):
         lattice = Lattice(seed, options.mutant)
@@ -26,6 +33,9 @@ def main() -> int:
             failed[seed] = errors[0]
             sys.stdout.write(f"seed {seed}: {errors[0]}\n")
         events += lattice.world.events
+        if (done := seed + 1 - options.first) % PROGRESS_SEEDS == 0:
+            sys.stdout.write(f"{done} of {options.seeds} seeds, {len(failed)} failed\n")
+            sys.stdout.flush()
     took_s = time.perf_counter() - began_s
     sys.stdout.write(
         f"{options.seeds} seeds from {options.first}, {len(failed)} failed "

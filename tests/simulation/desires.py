@@ -9,7 +9,7 @@ from random import Random
 from lattice.model.ids import DeploymentName
 from lattice.model.scheduling import Canary, Daemon, Job, Placement, Spread, Update
 from scheduler.generations import Wanted
-from tests.simulation.actors import JOB, SINGLETON
+from tests.simulation.host_actor import JOB, SINGLETON
 
 RISKY, DAEMON = "risky", "each"
 """The deployment some of whose generations never start, and the one that is wanted everywhere."""

@@ -23,9 +23,10 @@ from lattice.model.ids import replica_id
 from lattice.wire.messages import DeploymentStatus, Target, TargetItem
 from scheduler.generations import Wanted
 from scheduler.profile import DEFAULT, Profile
-from tests.simulation.actors import CAPACITY, JOB, SINGLETON, HostActor, SchedulerActor
 from tests.simulation.desires import DAEMON, RISKY, desires, edited
+from tests.simulation.host_actor import CAPACITY, JOB, SINGLETON, HostActor
 from tests.simulation.mutants import host_actor, scheduler_actor
+from tests.simulation.scheduler_actor import SchedulerActor
 from tests.simulation.world import SLOW_S_MAX, World
 
 SETTLE_S = 50.0

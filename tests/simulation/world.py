@@ -1,8 +1,8 @@
 """A lattice in one seeded loop: virtual time, faulty messages, a linearizable bucket, bad luck.
 
 Everything random comes from one seed, so that a failing seed is a bug report. The world knows
-nothing of the protocol: actors are production cores behind the thin shells of `actors`, and
-`invariants` says what must hold.
+nothing of the protocol: actors are production cores behind the thin shells of `host_actor` and
+`scheduler_actor`, and `invariants` says what must hold.
 """
 
 from __future__ import annotations

@@ -128,6 +128,23 @@ def test_one_that_is_withdrawn_and_finishes_its_calls_is_ended_with_the_lease(co
     assert core.slots == {}
 
 
+def test_one_that_is_withdrawn_has_no_use_of_a_lease_that_comes_after(core):
+    running(core)
+    core.handle(4.0, target(2))
+    leased(core, 4.1, required=2)
+    assert core.may_call(FIRST, FENCE_S - 0.01)
+    assert not core.may_call(FIRST, FENCE_S), "it may be at work elsewhere by then"
+    assert core.handle(FENCE_S, Ticked()) == (StopReplica(replica=FIRST, at_once=True),)
+
+
+def test_one_that_is_withdrawn_after_the_lease_ended_is_ended_at_once(core):
+    running(core)
+    commands = core.handle(9.0, target(2))
+    assert StopReplica(replica=FIRST, at_once=True) in commands
+    leased(core, 9.1, required=2)
+    assert not core.may_call(FIRST, 9.2)
+
+
 def test_one_that_failed_is_not_fenced_and_held_when_it_is_retried_without_a_lease(core):
     running(core)
     core.handle(1.0, ReplicaFailed(replica=FIRST, reason="trap"))
