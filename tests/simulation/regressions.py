@@ -10,7 +10,7 @@ REGRESSIONS = (
 MUTANT_SEEDS = {
     "challenges a fresh lease": 0,
     "leads beyond its lease": 1,
-    "counts the lease from the answer": 10,
+    "counts the lease from the answer": 141,
     "forgets unknown writes and trusts its memory": 8,
     "never repeats a failed write": 2,
     "never gives a host up": 0,
