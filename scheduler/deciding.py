@@ -341,7 +341,7 @@ class Decider:
             return False
         asked = sum(d.count for d in self._demands.get(name, ()) if d.key == key)
         is_on_its_way = asked - unplaced.count > self.ledger.ready(key)
-        has_old = any(g != wanted.generation for g in self.ledger.generations(name))
+        has_old = any(map(wanted.is_older, self.ledger.generations(name)))
         return has_old and not is_on_its_way
 
     def _propose(self, now_s: float, at: Around, made: Plan, touched: set[HostId]) -> list[Command]:

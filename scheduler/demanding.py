@@ -118,7 +118,7 @@ def _old_places(wanted: Wanted, ledger: Ledger) -> list[tuple[Key, HostId]]:
     return [
         ((wanted.name, generation), host)
         for generation in ledger.generations(wanted.name)
-        if generation != wanted.generation
+        if wanted.is_older(generation)
         for host in sorted(ledger.places((wanted.name, generation)))
     ]
 
@@ -190,7 +190,7 @@ def _older(
         withdrawn -= taken
         ordinary[key] -= taken
     for generation, placement in sorted(about.old.items()):
-        if generation == wanted.generation:
+        if not wanted.is_older(generation):
             continue
         key = (wanted.name, generation)
         kept = {**useless.get(key, {}), **others.get(key, {})}
@@ -259,7 +259,7 @@ def _daemon(
     demands = [replace(_demand(wanted, about, keep_max), per_host=per_host, placement=placement)]
     for generation, placement in sorted(about.old.items()):
         key = (wanted.name, generation)
-        if generation != wanted.generation:
+        if wanted.is_older(generation):
             left = {host: count for (other, host), count in kept_old.items() if other == key}
             limited = {host: count for host, count in left.items() if not count}
             demands.append(_outgoing(key, sum(left.values()), placement, limited))

@@ -28,8 +28,14 @@ class Wanted:
     lost_after_s: float | None = None
     reverted: int = 0  # the generation that this one replaced because it did not do well
     reason: str = ""  # why
+    since: int = 0  # the revision at which the deployment was made; another one once it was deleted
+    past: int = 0  # generations up to here are of a deleted deployment of this name: all have to go
 
     @property
     def key(self) -> Key:
         """Return deployment and generation."""
         return (self.name, self.generation)
+
+    def is_older(self, generation: int) -> bool:
+        """Tell whether a generation is one that this deployment had before."""
+        return self.past < generation != self.generation

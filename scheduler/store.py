@@ -279,6 +279,7 @@ def wanted_of(record: DeploymentRecord) -> Wanted:
         lost_after_s=deployment.lost_after_s,
         reverted=record.reverted,
         reason=record.reason,
+        since=record.since,
     )
 
 

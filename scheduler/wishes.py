@@ -79,9 +79,14 @@ class Wishes:
         self._scalers: dict[DeploymentName, Scaler] = {}
         self._asked_s: dict[DeploymentName, tuple[int, float]] = {}  # reverts and deletions
         self._over_s: dict[DeploymentName, float] = {}  # since when a job is known to have ended
+        self._last: dict[DeploymentName, Wanted] = {}  # that was read, until nothing of it is left
 
     def desired(self, name: DeploymentName, wanted: Wanted | None, revision: int) -> None:
         """Take a deployment's record in; None for one that cannot be read."""
+        if wanted is not None:
+            last = self._last.get(name, wanted)
+            past = last.past if last.since == wanted.since else last.generation
+            wanted = self._last[name] = replace(wanted, past=past)
         self.wanted[name] = wanted
         self._revisions[name] = revision
         if wanted is None or wanted.scale is None:
@@ -180,6 +185,8 @@ class Wishes:
         wanted = self.wanted.get(name)
         if wanted is None:
             is_malformed = name in self.wanted
+            if not is_malformed and not old:
+                self._last.pop(name, None)
             return Wish(demands=kept_as_it_is(name, ledger, old) if is_malformed else ())
         self._placements[wanted.key] = wanted.placement
         status_before = self.memory.status(name)
@@ -281,7 +288,7 @@ class Wishes:
                 hosts=sorted(host for host in ledger.places((wanted.name, generation))
                              if ledger.at(host, (wanted.name, generation))[1]),
             )
-            for generation in ledger.generations(wanted.name)
+            for generation in ledger.generations(wanted.name) if generation > wanted.past
         ]  # fmt: skip
         return DeploymentRoute(name=wanted.name, generations=generations, wakes=wakes)
 

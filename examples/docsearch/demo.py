@@ -111,9 +111,10 @@ async def kill_and_recover(client: LatticeClient, pids: dict[str, int]) -> None:
     killed_s = time.monotonic()
     answered_s = recovered_s = 0.0
     failures = 0
-    while not recovered_s and time.monotonic() - killed_s < 60:
+    # A call that the victim had taken gets no answer, and two others may run before it gives up.
+    while not (answered_s and recovered_s) and time.monotonic() - killed_s < 60:
         try:
-            await search(client, "event loop", deadline_s=5)
+            await search(client, "event loop", deadline_s=2)
             answered_s = answered_s or time.monotonic() - killed_s
         except LatticeError as exc:
             failures += 1
@@ -121,7 +122,7 @@ async def kill_and_recover(client: LatticeClient, pids: dict[str, int]) -> None:
         found = (await client.replicas("docsearch")).replicas
         running = {r.host_name for r in found if r.state == "running" and r.host != victim}
         if len(running) >= 2:
-            recovered_s = time.monotonic() - killed_s
+            recovered_s = recovered_s or time.monotonic() - killed_s
         await anyio.sleep(0.1)
     print(f"  the search answered again after {answered_s:.2f} s, failed calls: {failures}")
     print(f"  two replicas ran again after {recovered_s:.2f} s, on {', '.join(sorted(running))}")

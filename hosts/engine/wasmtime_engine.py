@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import logging
 import threading
@@ -332,6 +333,7 @@ class _TierOfEngine:
         if self.tier != "optimised" or not recipe.fits_pool:
             return None
         if self._pool is None and self._may_pool:
-            self._may_pool = can_pool()
+            # An engine that was closed gives its addresses back when it is collected.
+            self._may_pool = can_pool() or (gc.collect() > 0 and can_pool())
             self._pool = new_core(self.tier, is_pooled=True) if self._may_pool else None
         return self._pool

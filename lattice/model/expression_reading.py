@@ -203,7 +203,8 @@ class _Parser:
         while at < len(self._text):
             match = _TOKEN.match(self._text, at)
             if match is None:
-                word = self._text[at:].split()[0][:WORD_SHOWN_MAX]
+                rest = self._text[at:]
+                word = (rest.split() or [rest])[0][:WORD_SHOWN_MAX]  # none of it may be a word
                 self._token = _Token("sign", word, at)
                 raise self._fault("an attribute, an operator, a text in quotes or an integer")
             if match.lastgroup != "space":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import anyio
@@ -121,3 +122,19 @@ async def test_program_from_the_cache_is_made_in_the_pool_too(engine: WasmtimeEn
     instance = await program.instantiate({}, World())
     assert free(engine) == STORES_MAX - 1
     instance.close()
+
+
+async def test_engines_that_were_closed_leave_addresses_for_the_pools_of_others(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    gc.disable()  # the first pools are not collected before the addresses end
+    try:
+        for _ in range(40):  # a process has addresses for about thirty
+            engine = WasmtimeEngine(tmp_path_factory.getbasetemp() / "slots")
+            program = await load(engine, components.add())
+            instance = await program.instantiate({}, World())
+            assert free(engine) == STORES_MAX - 1
+            instance.close()
+            engine.close()
+    finally:
+        gc.enable()

@@ -89,6 +89,8 @@ def test_it_says_which_comparison_failed_with_what_it_found(text, reason):
         ('a == "x', 6, "'\"x'"),
         ("a == 1 b", 8, "'b'"),
         ("and", 1, "'and'"),
+        ("\x1f", 1, "'\\x1f'"),
+        ("a == \u2003", 6, "'\\u2003'"),
         ("a == 9223372036854775807k", 6, "'9223372036854775807k'"),
         ("__import__('os')", 11, "'('"),
         ("not " * (DEPTH_MAX + 2) + "a", 4 * (DEPTH_MAX + 1) + 1, "'not'"),

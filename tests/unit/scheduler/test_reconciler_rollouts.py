@@ -13,7 +13,7 @@ from lattice.model.scheduling import Canary, Daemon, Update
 from lattice.wire.messages import DeploymentRoute, DeploymentStatus
 from scheduler import states
 from scheduler.collecting import HistoryRead
-from scheduler.reconciler import InventoryRead
+from scheduler.reconciler import DesiredRead, InventoryRead
 from scheduler.records import Revert
 from tests.unit.scheduler.builders import document, inventory, item, wanted
 from tests.unit.scheduler.term import APP, EPOCH, Term
@@ -326,3 +326,24 @@ def test_probed_deployments_need_hosts_that_can_probe() -> None:
     assert term.placed() == {}
     facts(term, "a")
     assert status(term)["reasons"] == ["1 its release does not understand probes@1"]
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "canary", "recreate"])
+def test_a_deployment_made_again_after_its_deletion_is_no_update_of_what_was(strategy: Any) -> None:
+    update = Update(strategy=strategy, canary=CANARY.canary)
+    term = rolled_out(update=update, since=90)
+    term.feed(DesiredRead(name=APP, wanted=None, revision=91))
+    term.want(wanted(generation=2, replicas=3, update=update, since=92), revision=92)
+    term.settle()
+    assert term.counts() == {"a": {2: 1}, "b": {2: 1}, "c": {2: 1}}
+    assert not any(routes(term)), "there is nothing to try it against"
+
+
+def test_a_deployment_made_again_is_updated_as_any_other() -> None:
+    term = rolled_out(update=CANARY, since=90)
+    term.want(wanted(generation=2, replicas=3, update=CANARY, since=92), revision=92)
+    term.settle()
+    term.want(wanted(generation=3, replicas=3, update=CANARY, since=92), revision=93)
+    term.settle()
+    assert sum(counts.get(3, 0) for counts in term.counts().values()) == 1
+    assert sum(counts.get(2, 0) for counts in term.counts().values()) == 3
