@@ -1,6 +1,7 @@
 """Answers every request on a subject with its own bytes, in plain nats-py: the floor of a call.
 
-python -m bench.echo URL SUBJECT; prints a line when it listens, ends on SIGINT.
+python -m bench.echo URL SUBJECT [asyncio]; prints a line when it listens, ends on SIGINT. It runs
+on uvloop, or on asyncio's own loop.
 """
 
 from __future__ import annotations
@@ -31,4 +32,5 @@ async def main(url: str, subject: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], sys.argv[2]))
+    run = asyncio.run if sys.argv[3:] == ["asyncio"] else uvloop.run
+    run(main(sys.argv[1], sys.argv[2]))

@@ -228,3 +228,52 @@ def javascript() -> Path:
     from tests.guests.languages.building import starlingmonkey
 
     return starlingmonkey()
+
+
+INVOKE_ADD = """
+(component
+  (core module $m
+    (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))
+  (core instance $i (instantiate $m))
+  (func $add (param "a" u32) (param "b" u32) (result u32) (canon lift (core func $i "add")))
+  (instance $it (export "add" (func $add)))
+  (export "bench:invoke/add@1.0.0" (instance $it)))
+"""
+"""Adds two numbers."""
+
+INVOKE_BYTES = """
+(component
+  (core module $m
+    (memory (export "memory") 192)
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
+    (func (export "same") (param i32 i32) (result i32)
+      (i32.store (i32.const 16) (local.get 0))
+      (i32.store (i32.const 20) (local.get 1))
+      (i32.const 16)))
+  (core instance $i (instantiate $m))
+  (func $echo (param "body" (list u8)) (result (list u8))
+    (canon lift (core func $i "same") (memory $i "memory") (realloc (core func $i "realloc"))))
+  (instance $it (export "echo" (func $echo)))
+  (export "bench:invoke/bytes@1.0.0" (instance $it)))
+"""
+"""Returns the bytes that it is given, up to 12 MB."""
+
+INVOKE_OFTEN = """
+(component
+  (import "bench:invoke/add@1.0.0"
+    (instance $add (export "add" (func (param "a" u32) (param "b" u32) (result u32)))))
+  (core func $lowered (canon lower (func $add "add")))
+  (core module $m
+    (import "add" "add" (func $add (param i32 i32) (result i32)))
+    (func (export "often") (param $n i32) (result i32) (local $sum i32)
+      (loop $again
+        (local.set $sum (call $add (local.get $sum) (i32.const 1)))
+        (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+        (br_if $again (local.get $n)))
+      (local.get $sum)))
+  (core instance $i (instantiate $m (with "add" (instance (export "add" (func $lowered))))))
+  (func $often (param "n" u32) (result u32) (canon lift (core func $i "often")))
+  (instance $it (export "often" (func $often)))
+  (export "bench:invoke/often@1.0.0" (instance $it)))
+"""
+"""Calls what it imports so many times."""

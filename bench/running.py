@@ -74,20 +74,30 @@ async def lattice_up(hosts: int, *options: str) -> AsyncIterator[RunningLattice]
 
 
 @asynccontextmanager
-async def bare_echo() -> AsyncIterator[tuple[Client, Mapping[str, int]]]:
-    """Yield a client of a plain nats-server, on which a process echoes `ECHO_SUBJECT`."""
+async def bare_echo(loop: str = "uvloop") -> AsyncIterator[tuple[Client, Mapping[str, int]]]:
+    """Yield a client of a plain nats-server, on which a process echoes `ECHO_SUBJECT`.
+
+    `loop` is what the echo runs on, `uvloop` or `asyncio`.
+    """
+    async with bare_server() as (url, server_pid):
+        command = [sys.executable, "-m", "bench.echo", url, ECHO_SUBJECT, loop]
+        async with running(command) as echo:
+            await first_line(echo, "the echo")
+            client = await nats.connect(url)
+            try:
+                yield client, {"nats-server": server_pid, "echo": echo.pid}
+            finally:
+                await client.close()
+
+
+@asynccontextmanager
+async def bare_server() -> AsyncIterator[tuple[str, int]]:
+    """Yield the URL and the process id of a plain nats-server, without users or streams."""
     with TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         words = ["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", str(folder)]
         async with running([str(find_binary()), *words]) as server:
-            url = await _url_of_server(folder)
-            async with running([sys.executable, "-m", "bench.echo", url, ECHO_SUBJECT]) as echo:
-                await first_line(echo, "the echo")
-                client = await nats.connect(url)
-                try:
-                    yield client, {"nats-server": server.pid, "echo": echo.pid}
-                finally:
-                    await client.close()
+            yield await _url_of_server(folder), server.pid
 
 
 @asynccontextmanager

@@ -67,6 +67,7 @@ def _codec_report() -> Case:
                 "replicas": tuple(ReplicaReport(**each) for each in plain["replicas"]),
                 "load": Load(**plain["load"]),
                 "gone": tuple(plain["gone"]),
+                "held": tuple(plain["held"]),
             }
         )
 

@@ -10,12 +10,16 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from bench.case import Case
 from bench.fleets import demands, fleet
 from bench.greedy import Greedy
 from bench.placing import DEPLOYMENTS, UTILISATION, Situation
-from scheduler.placement.model import Changes
+from lattice.model.host import Capacity, Device
+from lattice.model.ids import DeploymentName, HostId
+from lattice.model.scheduling import DeviceRequest, Placement
+from scheduler.placement.model import Candidate, Changes, Demand
 from scheduler.placement.plan import State, plan
 from scheduler.placement.scores import NORMAL
 
@@ -26,10 +30,15 @@ CASES = (
     "replan_one_host_lost_1m",
     "replan_10pct_lost_1m",
     "versus_loop",
+    "place_devices_1k",
+    "preempt_500_10k",
 )
 
 REPEATED = 5
 """Samples of a plan; each lasts long enough to be one."""
+
+PRIORITY = 9
+"""Of those who drive out others."""
 
 LOOPED = 12
 """Demands of which a loop places the replicas, out of as many as the fleet is made for."""
@@ -54,6 +63,10 @@ async def cases(wanted: Collection[str]) -> AsyncIterator[Sequence[Case]]:
         found += [make(situation) for name, make in replans.items() if name in wanted]
     if "versus_loop" in wanted:
         found.append(_versus_loop())
+    if "place_devices_1k" in wanted:
+        found.append(_devices())
+    if "preempt_500_10k" in wanted:
+        found.append(_preempting())
     yield found
 
 
@@ -172,6 +185,89 @@ def _churned(churn: Sequence[tuple[int, int]]) -> Mapping[str, float]:
         "lost_replicas": sum(lost for lost, _ in churn) / len(churn),
         "moved_replicas": sum(moved for _, moved in churn) / len(churn),
     }
+
+
+def _devices() -> Case:
+    """Return the case beside `place_100k_1k` in which every fourth host has eight devices."""
+    gpus = tuple(Device(id=f"gpu{n}", memory_bytes=80 << 30) for n in range(8))
+    hosts = [replace(host, devices=gpus if at % 4 == 0 else ())
+             for at, host in enumerate(fleet(1000))]  # fmt: skip
+    asked = [
+        DeviceRequest(kind="gpu", count=1), DeviceRequest(kind="gpu", count=2),
+        DeviceRequest(kind="gpu", share_milli=500), DeviceRequest(kind="gpu", share_milli=250),
+    ]  # fmt: skip
+    wanted = demands(DEPLOYMENTS, 100, hosts, UTILISATION)
+    wanted += [
+        Demand(deployment=DeploymentName(f"model-{n}"), generation=1, count=35,
+               placement=Placement(cpu_milli=100, devices=(asked[n % 4],)))
+        for n in range(40)
+    ]  # fmt: skip
+    everything = Changes(
+        hosts={host.id: host for host in hosts}, demands={each.key: each for each in wanted}
+    )
+    granted: list[tuple[int, int]] = []
+
+    async def place() -> float:
+        gc.collect()
+        began_s = time.perf_counter()
+        _, made = plan(State.empty(), everything)
+        elapsed_s = time.perf_counter() - began_s
+        held = sum(len(each) for grants in made.grants.values() for each in grants.values())
+        granted.append((held, sum(each.count for each in made.unplaced)))
+        return elapsed_s
+
+    return Case(
+        name="place_devices_1k",
+        what="place_100k_1k, and 1,400 replicas that ask for devices, which 250 of the hosts have",
+        ours=place,
+        peer_name="none",
+        unit="s",
+        is_clocked=True,
+        warm_up=0,
+        repetitions=REPEATED,
+        figures=lambda: {"grants": granted[-1][0], "unplaced_replicas": granted[-1][1]},
+    )
+
+
+def _preempting() -> Case:
+    """Return the case in which 500 replicas of a high priority come to a full fleet."""
+    room = Capacity(cpu_milli=4000, memory_bytes=8 << 30, slots=64)
+    hosts = {
+        (host := HostId(f"host-{n:05}")): Candidate(
+            id=host, labels={}, interfaces=(), capacity=room
+        )
+        for n in range(10_000)
+    }
+
+    def asking(name: str, count: int, cpu_milli: int, priority: int) -> Demand:
+        placement = Placement(
+            cpu_milli=cpu_milli, memory_bytes=256 << 20, priority=priority,
+            preempt="lower" if priority == PRIORITY else "never",
+        )  # fmt: skip
+        return Demand(deployment=DeploymentName(name), generation=1, count=count,
+                      placement=placement)  # fmt: skip
+
+    low = [asking(f"low-{n}", 400, 1000, n % 5) for n in range(100)]
+    full, _ = plan(State.empty(), Changes(hosts=hosts, demands={each.key: each for each in low}))
+    high = asking("high", 500, 1500, PRIORITY)
+
+    async def preempt() -> float:
+        began_s = time.perf_counter()
+        _, made = plan(full, Changes(demands={high.key: high}))
+        elapsed_s = time.perf_counter() - began_s
+        assert len({each.host for each in made.evictions}) == high.count
+        return elapsed_s
+
+    return Case(
+        name="preempt_500_10k",
+        what="a plan in which 500 replicas drive out lower priorities, on 10,000 full hosts",
+        ours=preempt,
+        peer_name="none",
+        unit="ms",
+        is_clocked=True,
+        warm_up=1,
+        limit=200.0,
+    )
 
 
 def _versus_loop() -> Case:
