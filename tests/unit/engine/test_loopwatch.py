@@ -71,7 +71,8 @@ async def test_a_watch_sees_io_that_waits_until_the_loop_has_taken_it(pair: Pair
     loop.remove_reader(ours)
 
 
-async def test_a_loop_with_a_callback_that_waits_is_not_quiet() -> None:
+@in_a_loop_of_its_own
+async def test_a_loop_with_a_callback_that_waits_is_not_quiet(pair: Pair) -> None:
     watch = LoopWatch(asyncio.get_running_loop())
     assert watch.is_quiet
     asyncio.get_running_loop().call_soon(lambda: None)
