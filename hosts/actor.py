@@ -110,14 +110,12 @@ class ServiceActor:
         """
         limit_s = self._service.limits.deadline_s
         async with self._turn(context) as instance:
-            left_s = context.left_s(self._clock.monotonic_s())
+            left_s = context.limited_s(self._clock.monotonic_s(), limit_s)
             self._context = context.inside(self.id)
             if begun is not None:
                 begun()
             try:
-                answer = await instance.call(
-                    interface, function, args, deadline_s=min(left_s, limit_s)
-                )
+                answer = await instance.call(interface, function, args, deadline_s=left_s)
             except LatticeError as exc:
                 self._error = exc.message
                 raise
@@ -137,7 +135,7 @@ class ServiceActor:
         """
         if self.id in context.holds:
             raise self._circular(context, (self.id,))
-        left_s = min(context.left_s(self._clock.monotonic_s()), self._service.limits.deadline_s)
+        left_s = context.limited_s(self._clock.monotonic_s(), self._service.limits.deadline_s)
         instance = self._instance
         if instance is None or instance.is_dead or not self._ready.is_set():
             return None
@@ -192,6 +190,11 @@ class ServiceActor:
     def is_looping(self) -> bool:
         """Tell whether it fails again and again."""
         return self._life.is_looping(self._clock.monotonic_s())
+
+    @property
+    def gate(self) -> str:
+        """Return the name of the queue that a call waits in."""
+        return self._gate.name
 
     @property
     def in_flight(self) -> int:

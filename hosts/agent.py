@@ -19,12 +19,16 @@ from anyio.abc import TaskGroup, TaskStatus
 from hosts import inventory
 from hosts.announcer import Announcer
 from hosts.artifacts import Artifacts
+from hosts.bytestream import INTERFACE as STREAM
 from hosts.callees import ReadyReplicas
 from hosts.control import HostControl
 from hosts.departure import LEAVE_S, Departure
 from hosts.directories import Directories
+from hosts.durable_guests import INTERFACE as JOBS
+from hosts.dynamic import INTERFACE as DYNAMIC
 from hosts.endpoints import Endpoints
 from hosts.engine.base import Directory, Engine
+from hosts.gauging import host_readings
 from hosts.guarded import Guard, GuardedEngine
 from hosts.http.front import NO_HTTP, Front, HttpOptions
 from hosts.labels import first_labels
@@ -54,18 +58,21 @@ from hosts.targets import Targets
 from hosts.workload import Workloads
 from lattice import __version__
 from lattice.bus.base import Connection
+from lattice.client.asking import Asker
+from lattice.client.jobs import Jobs
 from lattice.clock import Clock, SystemClock
 from lattice.errors import ConflictError, LatticeError, first_cause
 from lattice.model.host import Capacity, Inventory, Load, Taint
 from lattice.model.ids import HostId, host_short
+from lattice.telemetry import gauges
 from lattice.wire.subjects import Names
 
 LOOK_S = 1.0
 """Longest time between two looks at what is due: at retries, the connection and the quarantine."""
 
-CHECKED_MAX = 1000
+CHECKED_MAX = 32
 """Replicas up to which the core's state is looked through after every event: with more of them that
-would cost more than what the core decides."""
+would cost more than what the core decides, and it is done at each look at what is due."""
 
 log = logging.getLogger(__name__)
 
@@ -156,9 +163,12 @@ class Agent:
         self._endpoints = Endpoints(
             host=host, bus=bus, names=names, clock=clock, ready=ready, http=options.http.internal,
             routes=self._routes.routes,
+            jobs=Jobs(Asker(connection, clock=clock), connection.jobs, host),
+            tell=self._announcer.announce,
         )  # fmt: skip
         relay = self._endpoints.relay
         self._directories = Directories(options.directory / "scratch", options.directories)
+        self._programs = Programs(bytes_max=options.program_bytes_max)
         self._runner = self._make_runner(engine)
         self._front = Front(
             options.http, connection.control, ready, clock,
@@ -194,7 +204,7 @@ class Agent:
                 control=connection.control,
                 artifacts=Artifacts(connection.artifacts, options.directory / "artifacts"),
                 engine=GuardedEngine(engine, options.guard),
-                programs=Programs(bytes_max=options.program_bytes_max),
+                programs=self._programs,
             ),
             invoker=self._endpoints.invoker,
             endpoints=self._endpoints,
@@ -207,7 +217,11 @@ class Agent:
 
     async def run(self, *, task_status: TaskStatus[str]) -> None:
         """See `run_host`."""
-        with own_lines(self._logbook):
+        readings = host_readings(
+            self._core, self._runner, self._programs, self._logbook, self._announcer
+        )
+        who = {"lattice.host": self._options.host}
+        with own_lines(self._logbook), gauges(who, readings):
             async with anyio.create_task_group() as group:
                 self._group = group
                 await self._join(group)
@@ -245,7 +259,7 @@ class Agent:
     def _feed(self, event: Event) -> None:
         adopted = self._core.adopted
         commands = self._core.handle(self._clock.monotonic_s(), event)
-        if len(self._core.slots) <= CHECKED_MAX:
+        if len(self._core.slots) <= CHECKED_MAX or isinstance(event, Ticked):
             self._core.check()
         self._runner.fence.until_s = self._core.fence_at_s
         self._departure.noted()
@@ -361,7 +375,7 @@ def _facts(options: HostOptions, boot: str, engine: Engine) -> Inventory:
         boot=boot,
         name=options.name or host_short(options.host),
         labels=first_labels(inventory.standard_labels(inventory.machine_id()), options.labels),
-        interfaces=engine.interfaces,
+        interfaces=(*engine.interfaces, DYNAMIC, JOBS, STREAM),
         capacity=options.capacity or inventory.capacity(),
         features=FEATURES,
         version=__version__,

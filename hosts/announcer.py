@@ -30,6 +30,7 @@ class Announcer:
             source=f"/lattice/{names.lattice}/host/{host}",
             clock=clock,
             waiting_max=OUTBOX_EVENTS_MAX,
+            run=boot,
         )
 
     def announce(self, kind: str, entity: str, data: Mapping[str, Any]) -> None:
@@ -37,6 +38,11 @@ class Announcer:
         self._count += 1
         numbered = {**data, "sequence": self._count}
         self._outbox.put(kind, entity, numbered, event_id=f"{self._boot}.{self._count}")
+
+    @property
+    def waiting(self) -> int:
+        """Return how many events wait for the log."""
+        return self._outbox.waiting
 
     async def publish(self) -> None:
         """Store events as they come, until cancelled."""

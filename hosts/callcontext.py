@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from lattice.errors import ConflictError, DeadlineExceededError
 from lattice.wire.messages import LEGS_MAX, Leg
+
+if TYPE_CHECKING:
+    from hosts.bytestream import ByteStream
 
 CALL_DEPTH_MAX = 48
 """Calls inside each other on one host, from program to program. Each holds an instance and its
@@ -38,9 +42,12 @@ class CallContext:
     trace: str = ""
     caller: str = ""
     key: str | None = None
+    stream: ByteStream | None = None  # what its caller streams to and from it
     holds: tuple[str, ...] = ()  # services of this host that wait for this call, outermost first
     steps: tuple[Step, ...] = ()  # functions on the way on this host, outermost first
     legs: list[Leg] = field(default_factory=list[Leg])
+    _inner: tuple[Step, CallContext] | None = field(default=None, init=False, repr=False)
+    # _inner: what `into` returned last, and for which step: a guest's loop calls the same again
 
     def inside(self, service: str) -> CallContext:
         """Return the context of calls that a service makes while it works on this one."""
@@ -55,17 +62,20 @@ class CallContext:
             trace=self.trace,
             caller=deployment,
             key=self.key,
+            stream=self.stream,
             holds=self.holds,
             steps=self.steps,
             legs=self.legs,
         )
 
     def into(self, step: Step) -> CallContext:
-        """Return the context of a call while a function works on it.
+        """Return the context of a call while a function works on it, the same for the same step.
 
         Raises:
             ConflictError: the call is `CALL_DEPTH_MAX` deep already; the chain is told.
         """
+        if self._inner is not None and self._inner[0] is step:
+            return self._inner[1]
         steps = (*self.steps, step)
         if len(steps) > CALL_DEPTH_MAX:
             shown = told(steps)
@@ -74,17 +84,20 @@ class CallContext:
                 f"{shown}",
                 chain=shown.split(" -> "),
             )
-        return CallContext(  # what `replace` does, in a fifth of its time
+        inner = CallContext(  # what `replace` does, in a fifth of its time
             deadline_at_s=self.deadline_at_s,
             hops=self.hops,
             chain=self.chain,
             trace=self.trace,
             caller=self.caller,
             key=self.key,
+            stream=self.stream,
             holds=self.holds,
             steps=steps,
             legs=self.legs,
         )
+        self._inner = (step, inner)
+        return inner
 
     def onward(self, deadline_at_s: float) -> CallContext:
         """Return the context of a call of another deployment; its hops are its own."""
@@ -111,6 +124,20 @@ class CallContext:
                 f"the deadline passed {-left_s:.3f} s ago; the call was not started"
             )
         return left_s
+
+    def limited_s(self, now_s: float, limit_s: float) -> float:
+        """Return the seconds that a call may take which is given `limit_s`.
+
+        With streams, that is how long no byte need move: the call itself has what is left.
+        `Raises:` as `left_s`.
+        """
+        if self.stream is None:
+            left_s = self.deadline_at_s - now_s
+            if left_s > limit_s:
+                return limit_s
+            return left_s if left_s > 0 else self.left_s(now_s)
+        self.stream.bound(limit_s)
+        return self.left_s(now_s)
 
     def report(self, leg: Leg, inner: Sequence[Leg] = ()) -> None:
         """Add a hop, and those that were made behind it."""

@@ -36,9 +36,18 @@ class Dispatch:
             return "wait"
         return "refuse"
 
+    def start(self, call: int) -> bool:
+        """Take in a new call if it can run at once, else forget it; tell which."""
+        if len(self.running) >= self.concurrency or self.waiting:
+            return False
+        self.running.add(call)
+        return True
+
     def leave(self, call: int) -> tuple[int, ...]:
         """Forget a call that ended or gave up, and return those that run now, oldest first."""
         self.running.discard(call)
+        if not self.waiting:
+            return ()
         self.waiting.pop(call, None)
         started: list[int] = []
         while self.waiting and len(self.running) < self.concurrency:

@@ -27,7 +27,7 @@ def noticing(work: Awaitable[T], on_wait: Callable[[], object]) -> Generator[Any
         result: T = done.value
         return result
     on_wait()
-    return (yield from _go_on(steps, awaited))
+    return (yield from go_on(steps, awaited))
 
 
 @coroutine
@@ -61,7 +61,7 @@ def _limited(steps: Generator[Any, Any, T], awaited: Any, limit_s: float) -> Gen
     timer = asyncio.get_running_loop().call_later(max(0.0, limit_s), end)
     is_cancelled = False
     try:
-        return (yield from _go_on(steps, awaited))
+        return (yield from go_on(steps, awaited))
     except asyncio.CancelledError:
         is_cancelled = True
         raise
@@ -72,7 +72,7 @@ def _limited(steps: Generator[Any, Any, T], awaited: Any, limit_s: float) -> Gen
             raise TimeoutError from None
 
 
-def _go_on(steps: Generator[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
+def go_on(steps: Generator[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
     """Take step after step, from one that waits for something on."""
     try:
         while True:

@@ -6,31 +6,39 @@ callers are answered in JSON.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 
 import anyio
 from anyio.abc import TaskStatus
 
+from hosts.bytestream import given
 from hosts.callcontext import DEADLINE_MS_MAX, CallContext
 from hosts.callees import ReadyReplicas
+from hosts.departures import Departures
+from hosts.durable_attempt import Tell, Workplace
+from hosts.durable_worker import DurableWorker
 from hosts.http.internal import InternalOptions
 from hosts.http.relay import Relay
-from hosts.invoker import Invoker
+from hosts.invoker import Invoker, require_same_type
+from hosts.largecalls import LargeCalls
 from hosts.openings import Openings
 from hosts.pulses import Pulses
 from hosts.replica import Replica
-from lattice.bus.base import PAYLOAD_BYTES_MAX, Bus, Packet
+from hosts.streamcalls import StreamCalls
+from lattice.bus.base import Bus, Packet
+from lattice.client.jobs import Jobs
 from lattice.client.sending import Order, Sender
 from lattice.clock import Clock
-from lattice.errors import IncompatibleError, InvalidError, LatticeError
+from lattice.errors import InvalidError, LatticeError
 from lattice.routing.weights import Routes
 from lattice.telemetry import call_span
-from lattice.wire.codec import decode_as, encode, is_json
+from lattice.wire.codec import decode_as, decode_values, encode, is_json
+from lattice.wire.large import DETAIL, DIRECT_BYTES_MAX, HEADER, LARGE_BYTES_MAX, read_word
 from lattice.wire.messages import CallReply, Invocation
 from lattice.wire.pulse import PULSE_HEADERS, wants_pulses
+from lattice.wire.streaming import HEADER as STREAM_HEADER
+from lattice.wire.streaming import STREAM_S_MAX
 from lattice.wire.subjects import CALL_QUEUE, CallTarget, Names
 from lattice.wire.values import args_from_json, check_args, to_json
 
@@ -46,7 +54,7 @@ waits longer than that, too."""
 class Endpoints:
     """The subscriptions through which this host answers calls."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a host is made of, by name
         self,
         *,
         host: str,
@@ -56,6 +64,8 @@ class Endpoints:
         ready: ReadyReplicas,
         http: InternalOptions | None = None,
         routes: Routes | None = None,
+        jobs: Jobs | None = None,
+        tell: Tell = lambda _kind, _entity, _data: None,
     ) -> None:
         self._host = host
         self._bus = bus
@@ -77,6 +87,24 @@ class Endpoints:
             internal=self.relay.internal, sender=self.sender, routes=self.routes,
         )  # fmt: skip
         """What calls of guests on this host go through."""
+        self.invoker.jobs = jobs
+        self._departures = Departures(bus, lambda deployment: names.departure(deployment, "*"))
+        self.durable = None if jobs is None else DurableWorker(
+            Workplace(
+                host=host, names=names, clock=clock, jobs=jobs.kept.stream,
+                answer=self._answer_once, tell=tell,
+            ),
+            bus,
+        )  # fmt: skip
+        """Runs the durable jobs of what is open here."""
+        self._large = LargeCalls(
+            host=host, bus=bus, names=names, clock=clock, answer=self._answer
+        )  # fmt: skip
+        """Arguments and results that no message holds."""
+        self._streams = StreamCalls(
+            host=host, bus=bus, names=names, clock=clock, answer=self._direct_answer
+        )  # fmt: skip
+        """Calls that stream bytes while they run."""
         self._openings = Openings(
             bus, names.calls_of, self._answer, queue=CALL_QUEUE, concurrency=CALLS_MAX
         )
@@ -95,6 +123,11 @@ class Endpoints:
                 await stack.enter_async_context(serve(subject, self._answer))
             group = await stack.enter_async_context(anyio.create_task_group())
             await group.start(self._openings.run)
+            await group.start(self._departures.run)
+            await group.start(self._large.run)
+            await group.start(self._streams.run)
+            if self.durable is not None:
+                await group.start(self.durable.run)
             await group.start(self.relay.run)
             group.start_soon(self._pulses.run)
             task_status.started()
@@ -114,27 +147,80 @@ class Endpoints:
                 with anyio.CancelScope(shield=True):
                     await self._openings.close(deployment)
                 raise
+        self._departures.open(deployment)
+        if self.durable is not None:
+            self.durable.open(deployment)
         self.relay.holder.shown(deployment)
 
     async def close(self, deployment: str, *, http: bool = False) -> None:
         """Give up what `open` gave; after the last one no new calls are taken, and the running
         ones have been answered.
         """
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._openings.close, deployment)
-            if http:
-                group.start_soon(self.relay.close, deployment)
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._openings.close, deployment)
+                if self.durable is not None:
+                    group.start_soon(self.durable.close, deployment)
+                if http:
+                    group.start_soon(self.relay.close, deployment)
+        finally:
+            self._departures.close(deployment)
 
     async def _answer(self, packet: Packet) -> bytes:
+        if packet.headers and HEADER in packet.headers:
+            return self._open_large(packet)
+        if packet.headers and STREAM_HEADER in packet.headers:
+            return await self._streams.open(packet)
+        return await self._direct_answer(packet)
+
+    async def _direct_answer(self, packet: Packet) -> bytes:
+        """Return the answer to a call, which fits into a message."""
         if wants_pulses(packet.headers):
             with self._pulses.of(packet.reply_to):
-                return await self._answer_once(packet)
-        return await self._answer_once(packet)
+                body = await self._whole_answer(packet)
+        else:
+            body = await self._whole_answer(packet)
+        if len(body) > DIRECT_BYTES_MAX:
+            return self._shortened(packet, body, self._large.keep(body))
+        return body
 
     async def _answer_once(self, packet: Packet) -> bytes:
+        """Return an answer that fits into a message."""
+        body = await self._whole_answer(packet)
+        return self._shortened(packet, body, None) if len(body) > DIRECT_BYTES_MAX else body
+
+    def _shortened(self, packet: Packet, body: bytes, kept: dict[str, object] | None) -> bytes:
+        """Return an error in place of an answer that is too large; its details name where to get
+        it, if it is kept.
+        """
+        target = self._names.parse_call(packet.subject)
+        limit = LARGE_BYTES_MAX if len(body) > LARGE_BYTES_MAX else DIRECT_BYTES_MAX
+        fault = InvalidError(
+            f"result of {target.deployment} {target.interface}#{target.function} takes "
+            f"{len(body)} bytes, at most {limit} fit in one reply; it did run"
+        )
+        if kept is not None:
+            fault.details[DETAIL] = kept
+        reply = CallReply(err=fault.to_wire(), host=self._host, generation=target.generation)
+        return encode(reply, as_json=is_json(packet.headers))
+
+    def _open_large(self, packet: Packet) -> bytes:
+        """Return the answer to who has arguments that no message holds: where to put them."""
+        word = read_word(packet.headers[HEADER])
+        if word.kind != "open":
+            raise InvalidError(f"{HEADER}: {word} is for the place of a large body, not for a call")
+        target = self._names.parse_call(packet.subject)
+        if self._ready.pick(target.deployment, target.generation) is None:
+            raise self._ready.none(target.deployment)
+        return self._large.open(packet, word)
+
+    async def _whole_answer(self, packet: Packet) -> bytes:
         as_json = is_json(packet.headers)
         target = self._names.parse_call(packet.subject)
-        invocation = decode_as(Invocation, packet.body, as_json=as_json)
+        if as_json:
+            invocation = decode_as(Invocation, packet.body, as_json=True)
+        else:
+            invocation = decode_values(Invocation, packet.body, "args")
         generation = target.generation
         if self.routes.shares and not generation:
             generation = self.routes.choose(target.deployment)
@@ -146,16 +232,10 @@ class Endpoints:
             replica = self._ready.pick(target.deployment)
         if replica is None:
             raise self._ready.none(target.deployment)
+        self._departures.require_there(invocation.id)
         replica.require_open()  # told without this host's name: the call was not begun
-        reply = await self._run(replica, target, invocation, packet.headers, as_json=as_json)
-        body = encode(reply, as_json=as_json)
-        if len(body) > PAYLOAD_BYTES_MAX:
-            fault = InvalidError(
-                f"result of {target.deployment} {target.interface}#{target.function} takes "
-                f"{len(body)} bytes, at most {PAYLOAD_BYTES_MAX} fit in one reply; it did run"
-            )
-            body = encode(replace(reply, ok=None, err=fault.to_wire()), as_json=as_json)
-        return body
+        reply = await self._run(replica, target, invocation, packet, as_json=as_json)
+        return encode(reply, as_json=as_json)
 
     async def _hand_over(
         self, target: CallTarget, generation: int, packet: Packet, invocation: Invocation
@@ -177,6 +257,7 @@ class Endpoints:
             nobody="",
             give_up_s=self._clock.monotonic_s() + deadline_ms / 1000,
             is_keyed=invocation.key is not None,
+            leave=self._names.departure(target.deployment, invocation.id) if invocation.id else "",
             headers={name: headers[name] for name in headers if name not in PULSE_HEADERS},
             as_json=is_json(headers),
             reply_margin_s=HANDED_MARGIN_S,
@@ -189,29 +270,40 @@ class Endpoints:
         replica: Replica,
         target: CallTarget,
         invocation: Invocation,
-        headers: Mapping[str, str],
+        packet: Packet,
         *,
         as_json: bool,
     ) -> CallReply:
-        deadline_ms = min(max(invocation.deadline_ms, 0), DEADLINE_MS_MAX)
+        left_s = min(max(invocation.deadline_ms, 0), DEADLINE_MS_MAX) / 1000
+        stream = given.get()
+        if stream is not None:
+            if invocation.key is not None:
+                raise InvalidError("a call with streams has no key: bytes are not sent again")
+            stream.bound(left_s)  # from byte to byte: the call itself may take as long as they do
+            left_s = STREAM_S_MAX
         context = CallContext(
-            deadline_at_s=self._clock.monotonic_s() + deadline_ms / 1000,
+            deadline_at_s=self._clock.monotonic_s() + left_s,
             hops=max(invocation.hops, 0),
             chain=tuple(invocation.chain),
             caller=invocation.caller,
             key=invocation.key,
+            stream=stream,
         )
-        parent = invocation.trace or headers.get("traceparent", "")
+        parent = invocation.trace or packet.headers.get("traceparent", "")
         with call_span(invocation.op or target.function, parent=parent, is_server=True) as span:
+            span.mark("lattice.caller", invocation.caller)
             context.trace = span.traceparent
             try:
                 interface, function, found = replica.lookup(target.interface, target.function)
-                _require_same_type(invocation, found, target)
+                require_same_type(
+                    invocation.type, found, target.deployment, target.interface, target.function
+                )
                 if as_json:
                     args = args_from_json(function, invocation.args)
                 else:
                     args = check_args(function, invocation.args)
-                value = await replica.call(interface, target.function, args, context)
+                call = replica.call(interface, target.function, args, context)
+                value = await self._departures.ended_when_left(invocation.id, call, packet.reply_to)
             except LatticeError as exc:
                 span.mark("lattice.error", exc.kind)
                 return CallReply(
@@ -219,19 +311,13 @@ class Endpoints:
                     host=self._host,
                     generation=replica.generation,
                     legs=context.legs,
+                    load=replica.in_flight,
                 )
         if function.result is None:
             ok = []
         else:
             ok = [to_json(function.result, value) if as_json else value]
-        return CallReply(ok=ok, host=self._host, generation=replica.generation, legs=context.legs)
-
-
-def _require_same_type(invocation: Invocation, found: str, target: CallTarget) -> None:
-    if invocation.type and invocation.type != found:
-        raise IncompatibleError(
-            f"{target.deployment} {target.interface}#{target.function} has type {found}, "
-            f"the caller was built for {invocation.type}; apply the caller again",
-            expected=invocation.type,
-            found=found,
-        )
+        return CallReply(
+            ok=ok, host=self._host, generation=replica.generation, legs=context.legs,
+            load=replica.in_flight,
+        )  # fmt: skip

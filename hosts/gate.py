@@ -16,7 +16,8 @@ class Gate:
     """Admission to one replica's program or service."""
 
     def __init__(self, name: str, *, concurrency: int, queue: int) -> None:
-        self._name = name
+        self.name = name
+        """Whose admission it is, for messages; also which queue was full."""
         self._dispatch = Dispatch(concurrency, queue)
         self._admitted: dict[int, anyio.Event] = {}
         self._ids = count()
@@ -45,9 +46,10 @@ class Gate:
         admission = self._dispatch.arrive(call)
         if admission == "refuse":
             raise OverloadedError(
-                f"{self._name} is full: {len(self._dispatch.running)} calls run, "
+                f"{self.name} is full: {len(self._dispatch.running)} calls run, "
                 f"{len(self._dispatch.waiting)} wait, raise limits.queue or replicas",
                 retry_after_ms=RETRY_AFTER_MS,
+                full=self.name,
             )
         try:
             if admission == "wait":
@@ -59,14 +61,12 @@ class Gate:
     def try_enter(self) -> int | None:
         """Take a place that is free now and return its number for `leave`, None without one."""
         call = next(self._ids)
-        if self._dispatch.arrive(call) != "start":
-            self.leave(call)
-            return None
-        return call
+        return call if self._dispatch.start(call) else None
 
     def leave(self, call: int) -> None:
         """Give back a place, and admit those who waited for it."""
-        self._admitted.pop(call, None)
+        if self._admitted:
+            self._admitted.pop(call, None)
         for admitted in self._dispatch.leave(call):
             self._admitted.pop(admitted).set()
 
@@ -76,6 +76,5 @@ class Gate:
             await admitted.wait()
         if not admitted.is_set():
             raise DeadlineExceededError(
-                f"{self._name} had no free place within {deadline_s:.3f} s; "
-                "the call was not started"
+                f"{self.name} had no free place within {deadline_s:.3f} s; the call was not started"
             )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import anyio
@@ -51,8 +50,8 @@ class CallSlot:
 
 
 @dataclass(slots=True)
-class _Kept:
-    """An instance and its slot, by the number that the core gave it."""
+class Kept:
+    """An instance and its slot, by the number that the core gave it; only read by others."""
 
     instance: Instance
     slot: CallSlot
@@ -76,7 +75,7 @@ class Instances:
         self._imports_for = imports_for
         self._world = world
         self._clock = clock
-        self._idle: dict[int, _Kept] = {}
+        self._idle: dict[int, Kept] = {}
         self._told = 0  # how many idle ones the program was told of
         self._changed = anyio.Event()
         self._is_timed = False
@@ -97,7 +96,7 @@ class Instances:
         deadline_s: float,
     ) -> Any:
         """Return the function's result; errors as `Program.instantiate` and `Instance.call`."""
-        kept = self._take(context)
+        kept = self._take(context, self._clock.monotonic_s())
         if kept is None:
             began_s = self._clock.monotonic_s()
             kept = await self._make_for(context, deadline_s)
@@ -108,12 +107,11 @@ class Instances:
                 kept.instance.close()  # what it left undone must not meet the next request
             return result
         finally:
-            self._release(kept)
+            self.release(kept)
 
-    def claim(self, context: CallContext) -> tuple[Instance, Callable[[], None]] | None:
-        """Return an idle instance and what gives it back, None when all are at work."""
-        kept = self._take(context)
-        return None if kept is None else (kept.instance, partial(self._release, kept))
+    def claim(self, context: CallContext, now_s: float) -> Kept | None:
+        """Return an idle instance, to be given back by `release`; None when all are at work."""
+        return self._take(context, now_s)
 
     async def run(self) -> None:
         """Make instances ahead and close idle ones until cancelled; then close them all."""
@@ -138,9 +136,9 @@ class Instances:
         """Close the idle instances; those at work are closed when their call ends."""
         self._close(self._pool.evict())
 
-    def _take(self, context: CallContext) -> _Kept | None:
+    def _take(self, context: CallContext, now_s: float) -> Kept | None:
         """Return an idle instance for a call, None when there is none."""
-        number = self._pool.acquire(self._clock.monotonic_s())
+        number = self._pool.acquire(now_s)
         if number is None:
             return None
         kept = self._idle.pop(number)
@@ -148,7 +146,7 @@ class Instances:
         # Nobody is told: most come back, and at work they hold as much memory.
         return kept
 
-    async def _make_for(self, context: CallContext, deadline_s: float) -> _Kept:
+    async def _make_for(self, context: CallContext, deadline_s: float) -> Kept:
         """Return a new instance for a call; a program that left memory is loaded for it."""
         try:
             kept = await within(self._make(context), deadline_s)
@@ -159,25 +157,27 @@ class Instances:
         kept.number = self._pool.made()
         return kept
 
-    def _release(self, kept: _Kept) -> None:
+    def release(self, kept: Kept) -> None:
+        """Take back an instance after its call; it is closed when it is not kept."""
         instance, number = kept.instance, kept.number
+        idle = self._idle
         if self._pool.release(number, self._clock.monotonic_s(), is_dead=instance.is_dead):
-            self._idle[number] = kept
-            if self._told != len(self._idle) or not self._program.is_resident:
+            idle[number] = kept
+            if self._told != len(idle) or not self._program.is_resident:
                 self._tell_idle()
         else:
             instance.close()
-            if self._told > len(self._idle) + len(self._pool.used):
+            if self._told > len(idle) + len(self._pool.used):
                 self._tell_idle()
         if self._is_ended:
             self.close()
-        elif self._pool.is_short or not self._is_timed:
+        elif not self._is_timed or self._pool.is_short:
             self._changed.set()
 
-    async def _make(self, context: CallContext) -> _Kept:
+    async def _make(self, context: CallContext) -> Kept:
         slot = CallSlot(context)
         instance = await self._program.instantiate(self._imports_for(slot.current), self._world)
-        return _Kept(instance, slot)
+        return Kept(instance, slot)
 
     async def _make_ahead(self) -> None:
         try:

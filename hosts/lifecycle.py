@@ -33,7 +33,7 @@ from hosts.lifecycle_events import (
     TargetUnreadable,
     Ticked,
 )
-from hosts.reports import NO_FIGURES, REASON_LENGTH_MAX, replica_reports
+from hosts.reports import NO_FIGURES, REASON_LENGTH_MAX, held_devices, replica_reports
 from hosts.slots import Slot, refusal, slots_of
 from lattice.model.host import ReplicaState, Report, Revision
 from lattice.model.ids import HostId, ReplicaId
@@ -382,6 +382,7 @@ class Lifecycle:
                 adopted=self.adopted,
                 replicas=replica_reports(self.slots.values(), event),
                 load=event.load,
+                held=held_devices(self.slots.values()),
             )
         )
 

@@ -15,7 +15,11 @@ from typing import Any
 import anyio
 
 from hosts.actor import ServiceActor
-from hosts.callcontext import CallContext, at_work
+from hosts.bytestream import capability, stream_imports
+from hosts.callcontext import CallContext, Step, at_work
+from hosts.durable_guests import INTERFACE as JOBS
+from hosts.durable_guests import GuestJobs, is_jobs
+from hosts.dynamic import Dynamic, Grant, is_dynamic, parse_grant
 from hosts.engine.base import Forward, Import, Lease, World
 from hosts.fencing import Fence
 from hosts.instances import ImportsFor
@@ -29,6 +33,9 @@ from lattice.component.programs import run_interface
 from lattice.component.resolution import COMPOSED, Connection, LinkTarget
 from lattice.errors import InvalidError, LatticeError, first_cause
 from lattice.model.deployment import Restart, Service
+
+STEPS_MAX = 4096
+"""Functions that are remembered as steps of chains; those of further ones are made anew."""
 
 
 class Members:
@@ -45,7 +52,11 @@ class Members:
         world_of: Callable[[str], World],
         fence: Fence | None = None,
     ) -> None:
-        """Prepare; nothing is loaded and nothing runs. `world_of` tells what a program sees."""
+        """Prepare; nothing is loaded and nothing runs. `world_of` tells what a program sees.
+
+        Raises:
+            InvalidError: a binding has settings that its capability does not know.
+        """
         self._id = replica
         self._deployment = str(prepared.deployment.name)
         self._prepared = prepared
@@ -55,6 +66,8 @@ class Members:
         self._world_of = world_of
         self._fence = fence
         self._connections = _connections(prepared)
+        self._grants = _grants(prepared)
+        self._steps: dict[tuple[str, str, str], Step] = {}
         self.stateless = {name: self._stateless_program(name) for name in prepared.stateless}
         self.actors: dict[str, ServiceActor] = {}
         self.processes: dict[str, ServiceProcess] = {}
@@ -90,8 +103,7 @@ class Members:
         Raises:
             LatticeError: as `ServiceActor.call` and `StatelessProgram.call`.
         """
-        part = self._prepared.part_of(program, interface, function)
-        inner = context.into((self._deployment, part, function))
+        inner = context.into(self._step(program, interface, function))
         actor = self.actors.get(program)
         outer = None
         if program in self._prepared.senders:
@@ -105,6 +117,11 @@ class Members:
         finally:
             if outer is not None:
                 at_work.reset(outer)
+
+    def gate_of(self, program: str) -> str | None:
+        """Return the name of the queue that calls of a program wait in, None: it is not called."""
+        callee = self.actors.get(program) or self.stateless.get(program)
+        return callee.gate if callee is not None else None
 
     async def completed(self) -> None:
         """Return when every process has ended by itself, and well: then a job's replica is done.
@@ -130,24 +147,15 @@ class Members:
         except* LatticeError as failures:
             raise first_cause(failures) from None
 
-    def claim(
-        self,
-        program: str,
-        interface: str,
-        function: str,
-        context: CallContext,
-        *,
-        takes_place: bool,
-    ) -> Lease | None:
-        """Return a claim on an idle instance of a program, None: it is to be called."""
-        if program in self._prepared.senders:
-            return None  # its requests belong to the call, which `call` tells
-        part = self._prepared.part_of(program, interface, function)
-        inner = context.into((self._deployment, part, function))
-        actor = self.actors.get(program)
-        if actor is not None:
-            return actor.claim(interface, function, inner)
-        return self.stateless[program].claim(interface, function, inner, takes_place=takes_place)
+    def _step(self, program: str, interface: str, function: str) -> Step:
+        """Return a function as a step of a chain of calls, the same object each time."""
+        key = (program, interface, function)
+        step = self._steps.get(key)
+        if step is None:
+            step = (self._deployment, self._prepared.part_of(*key), function)
+            if len(self._steps) < STEPS_MAX:
+                self._steps[key] = step
+        return step
 
     def _stateless_program(self, name: str) -> StatelessProgram:
         what = "" if name == COMPOSED else f" component {name}"
@@ -184,10 +192,25 @@ class Members:
 
     def _imports(self, program: str, context: Callable[[], CallContext]) -> Mapping[str, Import]:
         """Return the imports of an instance of a program, keyed by the names it imports."""
-        return {
+        imports = {
             connection.interface: self._import(connection, context, takes_place=takes_place)
             for connection, takes_place in self._connections.get(program, ())
         }
+        for interface, grant in self._grants.get(program, ()):
+            if is_jobs(interface):
+                jobs, clock = self._invoker.jobs, self._clock
+                guest_jobs = GuestJobs(grant, jobs, clock, context, self._require_open)
+                imports[interface] = guest_jobs.capability()
+                continue
+            dynamic = Dynamic(grant, self._invoker, context, self._require_open)
+            imports[interface] = dynamic.capability()
+        for interface in stream_imports(self._prepared.programs[program].type.imports):
+            imports.setdefault(interface, capability(lambda: context().stream))
+        return imports
+
+    def _require_open(self) -> None:
+        if self._fence is not None:
+            self._fence.require_open(self._id)
 
     def _import(
         self,
@@ -200,6 +223,9 @@ class Members:
             return self._linked(connection.link, context)
 
         program, interface = connection.to, connection.to_interface
+        stateless = self.stateless.get(program)
+        is_sender = program in self._prepared.senders  # its requests belong to the call: see `call`
+        steps: dict[str, Step] = {}
 
         async def call(_interface: str, function: str, args: Sequence[Any]) -> Any:
             return await self.call(
@@ -207,17 +233,22 @@ class Members:
             )
 
         def claim(_interface: str, function: str) -> Lease | None:
-            return self.claim(program, interface, function, context(), takes_place=takes_place)
+            step = steps.get(function)
+            if step is None:  # of the functions that the guest imports
+                step = steps[function] = self._step(program, interface, function)
+            inner = context().into(step)
+            if stateless is not None:
+                return stateless.claim(interface, function, inner, takes_place=takes_place)
+            return self.actors[program].claim(interface, function, inner)
 
-        return Forward(call, claim)
+        return Forward(call, None if is_sender else claim)
 
     def _linked(self, link: LinkTarget, context: Callable[[], CallContext]) -> Import:
         """Return an import that calls another deployment; a strict singleton only under a lease."""
-        invoker, fence = self._invoker, self._fence
+        invoker = self._invoker
 
         async def call(_interface: str, function: str, args: Sequence[Any]) -> Any:
-            if fence is not None:
-                fence.require_open(self._id)
+            self._require_open()
             return await invoker.call(link, function, args, context())
 
         return Forward(call)
@@ -234,4 +265,20 @@ def _connections(prepared: Prepared) -> dict[str, list[tuple[Connection, bool]]]
         is_lazy = each.link is None and each.to != COMPOSED
         takes_place = is_lazy and not prepared.reaches(each.to, each.program)
         found.setdefault(each.program, []).append((each, takes_place))
+    return found
+
+
+def _grants(prepared: Prepared) -> dict[str, list[tuple[str, Grant]]]:
+    """Return which imports of each program name deployments at run time, and which ones.
+
+    Raises:
+        InvalidError: a binding has settings that are not known.
+    """
+    found: dict[str, list[tuple[str, Grant]]] = {}
+    for use in prepared.resolution.capabilities:
+        if is_dynamic(use.interface):
+            found.setdefault(use.program, []).append((use.interface, parse_grant(use.config)))
+        elif is_jobs(use.interface):
+            grant = parse_grant(use.config, JOBS)
+            found.setdefault(use.program, []).append((use.interface, grant))
     return found

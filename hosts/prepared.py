@@ -57,7 +57,7 @@ class Prepared:
             for each in each_of
         ]
         raise NotFoundError(
-            f"{self.deployment.name} does not expose {interface}#{function}, it exposes "
+            f"{self.deployment.name} does not expose {key}#{function}, it exposes "
             f"{', '.join(exposed) or 'nothing'}"
         )
 

@@ -7,6 +7,7 @@ withdrawn, whatever was under way at that moment.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,8 +19,13 @@ from lattice.model.host import Inventory, Taint
 from lattice.model.labels import Labels
 from lattice.wire.codec import encode
 
-INVENTORY_CHECK_S = 10.0
-"""How often the host looks whether its own inventory still stands; it is written again if not."""
+INVENTORY_CHECK_S = 120.0
+"""How often the host looks whether its own inventory still stands; it is written again if not. The
+leader asks sooner when it is gone or another process's. A look makes consumers, for each of which
+NATS goes through all of the bucket's: a thousand hosts that look every 10 s take half a core."""
+
+INVENTORY_CHECK_SPREAD = 0.5
+"""Share by which that varies, so that hosts started together do not look together."""
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +88,10 @@ class Presence:
 
     async def keep(self) -> None:
         """Write the inventory again whenever it was lost or overwritten, until cancelled."""
+        spread = random.Random(self.inventory.host)  # noqa: S311 - spreads load, guards nothing
         while True:
-            await anyio.sleep(INVENTORY_CHECK_S)
+            share = spread.uniform(1 - INVENTORY_CHECK_SPREAD, 1 + INVENTORY_CHECK_SPREAD)
+            await anyio.sleep(INVENTORY_CHECK_S * share)
             try:
                 standing = await self._standing()
                 # A second process with this key wrote its own before it was refused. Only who

@@ -36,6 +36,7 @@ from hosts.prepared import Prepared
 from hosts.prober import Prober
 from hosts.probes import probers
 from hosts.waits import Waits
+from lattice.client.spreading import FULL
 from lattice.clock import Clock
 from lattice.component.resolution import COMPOSED
 from lattice.component.types import Function
@@ -46,6 +47,10 @@ _now_s = time.monotonic  # durations alone: what a call takes is measured twice 
 
 WriteLine = Callable[[str, str], None]
 """Takes (level, line) of a guest's output."""
+
+
+LOOKED_UP_MAX = 1024
+"""Functions whose types are remembered as callers name them, which may differ in the version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +114,7 @@ class Replica:
         self._loopback = Loopback()
         self._egress = Egress() if prepared.senders else None
         self._directories = surroundings.directories
+        self._looked_up: dict[tuple[str, str], tuple[str, Function, str]] = {}
         self._members = Members(
             replica, prepared, invoker=invoker, clock=clock, waits=surroundings.waits,
             world_of=self._world_of, fence=fence,
@@ -117,7 +123,10 @@ class Replica:
     @property
     def in_flight(self) -> int:
         """Return how many calls run or wait in this replica."""
-        return sum(each.in_flight for each in self._members.callees)
+        callees = self._members.callees
+        if len(callees) == 1:
+            return callees[0].in_flight  # the usual case, and one of every call
+        return sum(each.in_flight for each in callees)
 
     def figures(self) -> ReplicaFigures:
         """Return what is to be reported."""
@@ -180,7 +189,12 @@ class Replica:
         Raises:
             NotFoundError: it is not exposed; what is, is listed.
         """
-        return self._prepared.lookup(interface, function)
+        known = self._looked_up.get((interface, function))
+        if known is None:
+            known = self._prepared.lookup(interface, function)
+            if len(self._looked_up) < LOOKED_UP_MAX:
+                self._looked_up[interface, function] = known
+        return known
 
     async def call(
         self, interface: str, function: str, args: Sequence[Any], context: CallContext
@@ -246,8 +260,10 @@ class Replica:
                     ),
                     partial(self._stopped, interface, function),
                 )
-        except LatticeError:
+        except LatticeError as error:
             self.errors += 1
+            if error.details.get(FULL) != self._members.gate_of(program):
+                error.details.pop(FULL, None)  # of something further in: this call did begin
             raise
         finally:
             trace.reset(outer)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hosts.bytestream import of_process, stream_imports
 from hosts.engine.adapting import OUTGOING
 from hosts.engine.base import Engine, Link, Part, World
 from lattice.component.fingerprint import nearest
@@ -58,6 +59,7 @@ class Assembly:
     links: tuple[Link, ...]
     type: ComponentType  # of the first part
     sends_requests: bool = False  # over HTTP, be it by another part
+    streams_bytes: bool = False  # by `lattice:streams/bytes`, likewise
 
     @property
     def command(self) -> Choice | None:
@@ -139,7 +141,8 @@ def assemble(files: Sequence[tuple[str, bytes]], *, in_order: str = "") -> Assem
     links = _links(types, in_order)
     key = interface_key(OUTGOING)
     is_sender = any(key in map(interface_key, each.imports) for each in types.values())
-    return Assembly(parts, tuple(links), types[parts[0].name], is_sender)
+    streams = any(stream_imports(each.imports) for each in types.values())
+    return Assembly(parts, tuple(links), types[parts[0].name], is_sender, streams)
 
 
 def arguments(choice: Choice, values: Sequence[Any]) -> list[Any]:
@@ -177,7 +180,8 @@ async def call(
     """
     program = await engine.load(assembly.parts, assembly.links)
     async with _way_out(assembly, world) as reaching:
-        instance = await program.instantiate({}, reaching)
+        streams = dict.fromkeys(stream_imports(program.type.imports), of_process(world))
+        instance = await program.instantiate(streams, reaching)
         try:
             return await instance.call(
                 choice.interface, choice.function, args, deadline_s=deadline_s

@@ -12,11 +12,45 @@ from hosts.callcontext import CallContext
 from hosts.engine.base import World
 from hosts.engine.pool import Policy
 from hosts.gate import Gate
-from hosts.instances import ImportsFor, Instances
-from hosts.leases import CallLease
+from hosts.instances import ImportsFor, Instances, Kept
 from hosts.programs import DroppableProgram
 from lattice.clock import Clock
 from lattice.model.deployment import Limits
+
+
+class PooledLease:
+    """A claim on an idle instance for one call of another guest of the same replica; see
+    `hosts.engine.base.Lease`.
+    """
+
+    __slots__ = (
+        "_gate", "_instances", "_kept", "_place", "deadline_s", "function", "instance", "interface",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        kept: Kept,
+        interface: str,
+        function: str,
+        deadline_s: float,
+        instances: Instances,
+        gate: Gate | None,
+        place: int,
+    ) -> None:
+        self.instance = kept.instance
+        self.interface = interface
+        self.function = function
+        self.deadline_s = deadline_s
+        self._kept = kept
+        self._instances = instances
+        self._gate = gate
+        self._place = place
+
+    def release(self) -> None:
+        """Give the instance back, and the place that the call had."""
+        self._instances.release(self._kept)
+        if self._gate is not None:
+            self._gate.leave(self._place)
 
 
 class StatelessProgram:
@@ -40,6 +74,11 @@ class StatelessProgram:
         self._instances = Instances(
             program, policy, imports_for=imports_for, world=world, clock=clock
         )
+
+    @property
+    def gate(self) -> str:
+        """Return the name of the queue that a call waits in."""
+        return self._gate.name
 
     @property
     def in_flight(self) -> int:
@@ -82,30 +121,25 @@ class StatelessProgram:
     async def _call(
         self, interface: str, function: str, args: Sequence[Any], context: CallContext
     ) -> Any:
-        left_s = min(context.left_s(self._clock.monotonic_s()), self._deadline_s)
+        left_s = context.limited_s(self._clock.monotonic_s(), self._deadline_s)
         return await self._instances.call(interface, function, args, context, deadline_s=left_s)
 
     def claim(
         self, interface: str, function: str, context: CallContext, *, takes_place: bool
-    ) -> CallLease | None:
+    ) -> PooledLease | None:
         """Return a claim on an idle instance, None when the call has to wait for anything."""
-        left_s = min(context.left_s(self._clock.monotonic_s()), self._deadline_s)
-        place = self._gate.try_enter() if takes_place else -1
+        now_s = self._clock.monotonic_s()
+        left_s = context.limited_s(now_s, self._deadline_s)
+        gate = self._gate if takes_place else None
+        place = gate.try_enter() if gate is not None else -1
         if place is None:
             return None
-        claimed = self._instances.claim(context)
-        if claimed is None:
-            if takes_place:
-                self._gate.leave(place)
+        kept = self._instances.claim(context, now_s)
+        if kept is None:
+            if gate is not None:
+                gate.leave(place)
             return None
-        instance, give_back = claimed
-
-        def release() -> None:
-            give_back()
-            if takes_place:
-                self._gate.leave(place)
-
-        return CallLease(instance, interface, function, left_s, release)
+        return PooledLease(kept, interface, function, left_s, self._instances, gate, place)
 
     async def try_one(self) -> None:
         """Make an instance and close it: what cannot be instantiated fails here."""

@@ -219,6 +219,8 @@ class Supervisor:
                         command.worker, worker.after, max(wait_s, 0.0))  # fmt: skip
 
     async def _run_process(self, command: Start, running: _Process, box: BlackBoxReader) -> int:
+        if running.order is not None:  # it was told to end before it began
+            return -running.order
         words = self._words(command.worker, box.descriptor, command.after)
         try:
             process = await anyio.open_process(

@@ -10,17 +10,21 @@ Importing this package imports nothing else: a core stays cheap to load.
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "connect"]
+__all__ = ["__version__", "connect", "sync"]
 
 if TYPE_CHECKING:
-    from lattice.client import connect
+    from lattice.client import connect, sync
 
 
 def __getattr__(name: str) -> Any:
-    """Load `connect` at its first use."""
+    """Load `connect` and `sync` at their first use."""
     if name == "connect":
         from lattice.client import connect
 
         return connect
+    if name == "sync":
+        from importlib import import_module
+
+        return import_module("lattice.client.sync")
     message = f"module 'lattice' has no attribute {name!r}"
     raise AttributeError(message)

@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from lattice.errors import DeniedError, InvalidError, NotFoundError
@@ -43,6 +43,9 @@ VARIABLES: Final[Mapping[str, str]] = {
 
 CONTEXT_VARIABLE = "LATTICE_CONTEXT"
 HOME_VARIABLE = "LATTICE_CONFIG_HOME"
+
+CLIENT_VARIABLE = "LATTICE_NATS_CLIENT"
+"""Names the client of NATS that a process uses; see `nats_client`."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # as a deployment's: an RFC 1123 label
 _SCHEMES = ("nats", "tls", "ws", "wss")
@@ -294,6 +297,21 @@ def _faults(settings: Settings) -> Iterator[str]:
     if (settings.tls_cert is None) != (settings.tls_key is None):
         given, missing = ("tls-cert", "tls-key") if settings.tls_cert else ("tls-key", "tls-cert")
         yield f"{at(given)}: needs {missing} with it"
+
+
+def nats_client(environment: Mapping[str, str] = os.environ) -> Literal["muxed", "nats-py"]:
+    """Return which client of NATS this process uses: its own, or nats-py for a comparison.
+
+    Raises:
+        InvalidError: the variable names another.
+    """
+    match environment.get(CLIENT_VARIABLE) or "muxed":
+        case "muxed":
+            return "muxed"
+        case "nats-py":
+            return "nats-py"
+        case other:
+            raise InvalidError(f"{CLIENT_VARIABLE}: found {other!r}, needs muxed or nats-py")
 
 
 def url_fault(url: str) -> str | None:

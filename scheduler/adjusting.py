@@ -155,7 +155,11 @@ class Adjusting:
     def _tell(self, record: DeploymentRecord, revision: int, kind: str) -> None:
         deployment = readable(record)
         replicas = deployment.replicas if deployment else 0
-        self._announce(deployment_applied(record.name, record.generation, replicas, revision))
+        self._announce(
+            deployment_applied(
+                record.name, record.generation, replicas, revision, is_paused=record.is_paused
+            )
+        )
         if kind:
             data = {"deployment": record.name, "generation": record.generation}
             reason = {"reason": record.reason} if record.reason else {}

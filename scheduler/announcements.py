@@ -12,15 +12,20 @@ from itertools import count
 
 from lattice.model.ids import DeploymentName, HostId, replica_id
 from lattice.wire.messages import TargetItem
+from lattice.wire.past import ranges_of
 from scheduler.delivery import Changed
 from scheduler.generations import Wanted
 from scheduler.membership import Member, MembershipChanged
 from scheduler.placement.model import Eviction, Key, Unplaced
+from scheduler.placement.rebalance import Move
+from scheduler.rebalancing import points, reason
 from scheduler.rollout import Progress
 from scheduler.wishes import Wish
 
-REPLICA_EVENTS_MAX = 64
-"""Events of one kind about one change of a target; what is over it is one event with a count."""
+REPLICA_EVENTS_MAX = 16
+"""Events of one kind about one change of a target; more replicas than that are told in one event,
+with a count and ranges. A thousand hosts that get a hundred each are a thousand events, not more
+than may wait for the log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +70,18 @@ class Announcements:
             return ()
         if wanted is None:
             return (deployment_deleted(name, revision),)
-        return (deployment_applied(name, wanted.generation, wanted.replicas, revision),)
+        return (
+            deployment_applied(
+                name, wanted.generation, wanted.replicas, revision, is_paused=wanted.is_paused
+            ),
+        )
 
     def target(self, changed: Changed, member: Member | None) -> tuple[Emit, ...]:
         """Tell which replicas a written target has more or less than the one before."""
         host_name = member.inventory.name if member is not None else ""
         before, after = (
-            _replicas(changed.host, changed.before),
-            _replicas(changed.host, changed.after),
+            replicas_of(changed.host, changed.before),
+            replicas_of(changed.host, changed.after),
         )
         numbers = count()
         events: list[Emit] = []
@@ -80,7 +89,8 @@ class Announcements:
             ("replica-withdrawn", [r for r in before if r not in after], before),
             ("replica-placed", [r for r in after if r not in before], after),
         ):
-            for replica in ids[:REPLICA_EVENTS_MAX]:
+            is_many = len(ids) > REPLICA_EVENTS_MAX
+            for replica in () if is_many else ids:
                 item = source[replica]
                 data = {
                     "deployment": item.deployment,
@@ -90,8 +100,13 @@ class Announcements:
                 }
                 number = f"{changed.revision}.{next(numbers)}"
                 events.append(Emit(id=number, kind=kind, entity=replica, data=data))
-            if (rest := len(ids) - REPLICA_EVENTS_MAX) > 0:
-                summary = {"host": changed.host, "host_name": host_name, "count": rest}
+            if is_many:
+                summary = {
+                    "host": changed.host,
+                    "host_name": host_name,
+                    "count": len(ids),
+                    "ranges": _ranges(changed.host, source, ids),
+                }
                 number = f"{changed.revision}.{next(numbers)}"
                 events.append(Emit(id=number, kind=kind, entity=changed.host, data=summary))
         return tuple(events)
@@ -165,6 +180,19 @@ class Announcements:
             found.append(self._emit("replica-preempted", eviction.victim[0], data))
         return found
 
+    def moved(self, moves: Sequence[Move], members: Mapping[HostId, Member]) -> list[Emit]:
+        """Tell which replicas begin to move to hosts that joined, and what that gains."""
+        found: list[Emit] = []
+        for move in moves:
+            data: dict[str, object] = {"deployment": move.key[0], "generation": move.key[1]}
+            for prefix, host in (("", move.source), ("to_", move.target)):
+                member = members.get(host)
+                data[f"{prefix}host"] = host
+                data[f"{prefix}host_name"] = member.inventory.name if member is not None else ""
+            data |= {"points": points(move.gain.total), "reason": reason(move.gain)}
+            found.append(self._emit("replica-moving", move.key[0], data))
+        return found
+
     def scaled(self, name: DeploymentName, before: int, now: int) -> Emit:
         """Tell that a deployment's load gave it another number of replicas."""
         return self._emit(
@@ -211,19 +239,44 @@ def _steps(
             return [(kind or "rollout-started", {})]
 
 
-def deployment_applied(name: str, generation: int, replicas: int, revision: int) -> Emit:
+def deployment_applied(
+    name: str, generation: int, replicas: int, revision: int, *, is_paused: bool = False
+) -> Emit:
     """Tell of a submitted deployment; whoever tells it first, it has the same id."""
-    data = {"deployment": name, "generation": generation, "replicas": replicas}
+    data = {
+        "deployment": name,
+        "generation": generation,
+        "replicas": replicas,
+        "revision": revision,
+        "paused": is_paused,
+    }
     return Emit(id=f"{revision}.0", kind="deployment-applied", entity=name, data=data)
 
 
 def deployment_deleted(name: str, revision: int) -> Emit:
     """Tell of a deleted deployment."""
-    data = {"deployment": name}
+    data = {"deployment": name, "revision": revision}
     return Emit(id=f"{revision}.0", kind="deployment-deleted", entity=name, data=data)
 
 
-def _replicas(host: HostId, items: Sequence[TargetItem]) -> dict[str, TargetItem]:
+def _ranges(
+    host: HostId, items: Mapping[str, TargetItem], replicas: Sequence[str]
+) -> list[list[object]]:
+    """Return many replicas of one host in few words (see `lattice.wire.past.ranges_of`)."""
+    wanted = set(replicas)
+    return ranges_of(
+        [
+            (item.deployment, item.generation, item.assignment, ordinal)
+            for item in {id(each): each for each in items.values()}.values()
+            for ordinal in range(item.count)
+            if replica_id(item.deployment, item.generation, host, item.assignment, ordinal)
+            in wanted
+        ]
+    )
+
+
+def replicas_of(host: HostId, items: Sequence[TargetItem]) -> dict[str, TargetItem]:
+    """Return the item of each replica that a host's target lists, by the replica's id."""
     return {
         replica_id(item.deployment, item.generation, host, item.assignment, ordinal): item
         for item in items

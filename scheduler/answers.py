@@ -16,6 +16,7 @@ from lattice.errors import ConflictError, DecodeError, DeniedError, InvalidError
 from lattice.model.host import Report
 from lattice.model.ids import DeploymentName
 from lattice.wire import codec
+from lattice.wire.messages import HeartbeatAck
 from lattice.wire.requests import Listing, OneDeployment, ReplicaListing
 from lattice.wire.subjects import Names
 from scheduler import states, views
@@ -73,7 +74,15 @@ class ReportAnswers:
             report = codec.decode_often(Report, packet.body)
         if self._names.heartbeat(report.host) != packet.subject:
             raise DeniedError(f"a report of host {report.host} came on {packet.subject}")
+        adopted = report.adopted
         report, is_base_unknown = self._assembly.take(report)
+        if not self._assembly.knows(report):
+            # What it runs is not known, which is not the same as that it runs nothing. So nothing
+            # is decided by it, and it gets no lease; the rest follows at once.
+            ack = HeartbeatAck(
+                sequence=report.sequence, required=adopted, is_base_unknown=is_base_unknown
+            )
+            return codec.encode({"ok": ack}, as_json=as_json)
         match self._decide(Reported(report=report)):
             case Acknowledge(ack=ack):
                 ack = replace(ack, is_base_unknown=is_base_unknown)

@@ -19,18 +19,29 @@ class _Host:
     # The newest state last. The one before it too, for a report that was on its way with the next.
     states: list[Told] = field(default_factory=list[Told])
     whole: Report | None = None
+    whole_state: Told | None = None  # which `whole` tells
 
 
 class Assembly:
-    """What hosts with large reports have told in this term."""
+    """What hosts with more than a few replicas have told in this term."""
 
     def __init__(self) -> None:
         self._hosts: dict[HostId, _Host] = {}
+        self._known: dict[HostId, str] = {}
+
+    def knows(self, report: Report) -> bool:
+        """Tell whether the process that reports has told everything at least once in this term.
+
+        Until then its reports say nothing of what it runs, and must not be taken as if it ran
+        nothing.
+        """
+        return self._known.get(report.host) == report.boot
 
     def take(self, report: Report) -> tuple[Report, bool]:
         """Return the report to decide by, and whether its host must begin to tell anew."""
         if not report.base:
             self._hosts.pop(report.host, None)
+            self._known[report.host] = report.boot
             return report, False
         host = self._hosts.get(report.host)
         if host is None or host.boot != report.boot:
@@ -38,14 +49,21 @@ class Assembly:
         if report.base == NOTHING:
             host.states = [Told()]
         base = next((each for each in reversed(host.states) if each.digest == report.base), None)
-        state = None if base is None else base.changed(report.replicas, report.gone)
+        state = base
+        if base is not None and (report.replicas or report.gone):
+            state = base.changed(report.replicas, report.gone)
         if base is None or state is None or state.digest != report.digest:
             return _only_there(report, host.whole), True
         host.states = [base, state]
         if report.is_partial:
             return _only_there(report, host.whole), False
-        replicas = tuple(state.replicas.values())
+        if host.whole is not None and host.whole_state is state:
+            replicas = host.whole.replicas  # the same ones, which is seen at a glance
+        else:
+            replicas = tuple(state.replicas.values())
         host.whole = replace(report, replicas=replicas, base="", digest="", gone=())
+        host.whole_state = state
+        self._known[report.host] = report.boot
         return host.whole, False
 
 

@@ -19,20 +19,27 @@ from anyio.abc import TaskGroup, TaskStatus
 from lattice.bus.base import Connection, Packet
 from lattice.clock import Clock, SystemClock
 from lattice.errors import LatticeError, UnavailableError
+from lattice.telemetry import PLAN_DURATION, gauges, timing
 from lattice.wire.subjects import API_QUEUE, Names
 from scheduler import delivery, election, reconciler, records
 from scheduler.announcements import Announcements, Emit
 from scheduler.answers import ReportAnswers, answer, lead_verbs
 from scheduler.asking_why import why_verbs
+from scheduler.chronicle import Chronicle
 from scheduler.collecting import DropGenerations, DropInventory
+from scheduler.durable_timer import DurableTimer
+from scheduler.durable_waking import follow_jobs
 from scheduler.election import Election
+from scheduler.gauging import scheduler_readings
 from scheduler.keeping import Keeper
 from scheduler.large import LargeTargets
 from scheduler.observer import Observed, Observer
 from scheduler.outbox import Outbox
 from scheduler.probing import Probe
 from scheduler.profile import DEFAULT, Profile
+from scheduler.queue_watch import watch_queues
 from scheduler.reconciler import Reconciler
+from scheduler.resting import Resting
 from scheduler.restoring import Restoring
 from scheduler.store import ControlStore
 from scheduler.submission import api_verbs
@@ -45,9 +52,6 @@ room on the connection."""
 
 REQUEST_S = 5.0
 """Seconds after which a request's outcome counts as unknown, whatever the connection still does."""
-
-PLAN_GAP_S = 0.05
-"""Least time between two plans: changes that come together are planned together."""
 
 STORES_RETRY_S = 2.0
 """Least time between two looks whether the stores are there, each four requests: it is looked when
@@ -103,33 +107,40 @@ class _Controller:
         self._clock = clock
         self._profile = profile
         self._names = Names(connection.lattice)
+        self._timer = DurableTimer(connection.jobs, self._names, clock)
         self._store = ControlStore(connection.control, LargeTargets(connection.artifacts))
         holder, incarnation = f"{identity}/{uuid4().hex[:12]}", uuid4().hex
         self._election = Election(holder, incarnation, profile)
         self._outbox = Outbox(connection.events, self._names, identity=identity, clock=clock)
+        self._chronicle = Chronicle(connection.events, self._names, self._outbox, clock)
         self._observer = Observer(connection, self._observed, self._malformed)
         self._sweeper = Sweeper(connection)
         self._keeper = Keeper(connection.control)
         self._term: _Term | None = None
         self._room = anyio.CapacityLimiter(REQUESTS_MAX)
         self._plan_wanted = anyio.Event()
+        self._resting = Resting(clock)
         self._stores_doubted = anyio.Event()
         self._group: TaskGroup
 
     async def run(self, task_status: TaskStatus[None]) -> None:
         """See `run_scheduler`."""
+        who = {"lattice.scheduler": self._identity}
+        readings = scheduler_readings(self._leading, self._outbox)
         try:
-            async with anyio.create_task_group() as group:
-                self._group = group
-                group.start_soon(self._outbox.publish)
-                await group.start(self._serve_api)
-                await group.start(self._observer.deployments)
-                await group.start(self._observer.hosts)
-                group.start_soon(self._ticks)
-                group.start_soon(self._plans)
-                group.start_soon(self._sweeps)
-                group.start_soon(self._stores)
-                task_status.started()
+            with gauges(who, readings):
+                async with anyio.create_task_group() as group:
+                    self._group = group
+                    group.start_soon(self._outbox.publish)
+                    group.start_soon(self._timer.run)
+                    await group.start(self._serve_api)
+                    await group.start(self._observer.deployments)
+                    await group.start(self._observer.hosts)
+                    group.start_soon(self._ticks)
+                    group.start_soon(self._plans)
+                    group.start_soon(self._sweeps)
+                    group.start_soon(self._stores)
+                    task_status.started()
         finally:
             await self._step_down()
 
@@ -213,6 +224,15 @@ class _Controller:
         self._term = None
         term.scope.cancel()
 
+    def _leading(self) -> Reconciler | None:
+        return None if self._term is None else self._term.core
+
+    def _has_settled(self, term: _Term) -> bool:
+        """Tell whether the term knows the hosts and their targets."""
+        core = term.core
+        now_s = self._clock.monotonic_s()
+        return core.delivery.is_sealed and core.membership.is_settled(now_s)
+
     async def _step_down(self) -> None:
         held = self._election.lease
         self._end_term("it is stopping")
@@ -280,16 +300,18 @@ class _Controller:
         while True:
             self._elect(election.Ticked())
             if (term := self._term) is not None:
-                self._decide(term, reconciler.Ticked())
+                with self._resting.turn() as may_plan:
+                    self._decide(term, reconciler.Ticked(may_plan=may_plan))
             await anyio.sleep(self._profile.tick_s)
 
     async def _plans(self) -> None:
         while True:
             await self._plan_wanted.wait()
-            await anyio.sleep(PLAN_GAP_S)
+            await anyio.sleep(self._resting.wait_s)
             self._plan_wanted = anyio.Event()
             if (term := self._term) is not None:
-                self._decide(term, reconciler.Ticked())
+                with timing(PLAN_DURATION), self._resting.turn() as may_plan:
+                    self._decide(term, reconciler.Ticked(may_plan=may_plan))
 
     async def _stores(self) -> None:
         """Create the stores again when they are gone: NATS may have lost its disk."""
@@ -357,9 +379,12 @@ class _Controller:
         bus, names = self._connection.bus, self._names
         with term.scope:
             async with anyio.create_task_group() as group:
-                group.start_soon(
-                    hear_disconnects, bus, names, lambda hint: self._decide(term, hint)
-                )
+                decide, following = partial(self._decide, term), term.core.decider.wishes.queued
+                group.start_soon(hear_disconnects, bus, names, decide)
+                group.start_soon(watch_queues, self._connection.jobs, names, following, decide)
+                put, wishes = self._outbox.put, term.core.decider.wishes
+                group.start_soon(follow_jobs, self._connection, self._clock, put, wishes, decide)
+                group.start_soon(self._chronicle.keep, term.core, partial(self._has_settled, term))
                 while True:
                     try:
                         async with (

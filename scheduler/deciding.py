@@ -16,10 +16,10 @@ from scheduler import delivery, records
 from scheduler.announcements import Emit
 from scheduler.around import Around
 from scheduler.delivery import Delivery
-from scheduler.emptying import is_emptied, patience_s, should_leave, silent_for
+from scheduler.emptying import hosts_to_leave, is_emptied, patience_s, silent_for
 from scheduler.flapping import tolerant
 from scheduler.generations import Wanted
-from scheduler.itemizing import Items, item_of, key_of
+from scheduler.itemizing import Items, granted, item_of, key_of
 from scheduler.ledger import Ledger
 from scheduler.membership import Membership
 from scheduler.pacing import Brake
@@ -28,6 +28,7 @@ from scheduler.placement.model import Candidate, Changes, Demand, Key, Plan, Unp
 from scheduler.placement.plan import State, plan
 from scheduler.profile import Profile
 from scheduler.proposing import Proposer
+from scheduler.rebalancing import Rebalancing
 from scheduler.singletons import Singletons
 from scheduler.wishes import Standing, Wish, Wishes, Woken
 
@@ -42,6 +43,7 @@ class Decider:
         self.ledger = Ledger()
         self.brake = Brake()
         self.singletons = Singletons(profile, incarnation, now_s=now_s)
+        self.rebalancing = Rebalancing(profile)
         self.unplaced: Mapping[Key, Unplaced] = {}
         self._profile = profile
         self._state = State.empty()
@@ -80,6 +82,7 @@ class Decider:
     def deleted(self, name: DeploymentName) -> None:
         """Note that a deployment is desired no more."""
         self._note(name)
+        self.rebalancing.forget(name)
         self.wishes.deleted(name)
 
     def host_changed(self, host: HostId, inventory: Inventory | None) -> None:
@@ -132,8 +135,11 @@ class Decider:
             self._possible.pop(host, None)
         self._names |= self.ledger.target(host, self._possible.get(host, [expected]))
         self._hosts.add(host)
-        planned = self._made.assignments.get(host, {}) if self._made is not None else {}
-        if self._items.actual(host, sent) != dict(planned):
+        counts = self._made.assignments.get(host, {}) if self._made is not None else {}
+        grants = self._made.grants.get(host, {}) if self._made is not None else {}
+        actual = self._items.actual(host, sent)
+        held = granted(item for item in sent.expected_items(host) if key_of(item) in actual)
+        if actual != dict(counts) or held != grants:
             self._stale.add(host)
 
     def ticked(
@@ -160,7 +166,7 @@ class Decider:
                 if silent != self._silent.get(name, frozenset()):
                     self._silent[name] = silent
                     self._note(name)
-        self._is_due |= bool(due or scaled) or is_again
+        self._is_due |= bool(due or scaled) or is_again or self.rebalancing.is_due(now_s)
         return tuple(scaled)
 
     def wakes(self, name: DeploymentName) -> tuple[bool, bool]:
@@ -189,11 +195,6 @@ class Decider:
         return self.wishes.memory.due(now_s)
 
     @property
-    def is_informed(self) -> bool:
-        """Tell whether it is known what a leader before remembered."""
-        return self.wishes.memory.is_read
-
-    @property
     def state(self) -> State:
         """Return what the last plan left behind."""
         return self._state
@@ -211,7 +212,8 @@ class Decider:
 
     def plan(self, now_s: float, at: Around) -> tuple[Command, ...]:
         """Return what to write and to tell now."""
-        names, self._names = sorted(self._names), set()
+        stopped = self.rebalancing.under_way.keys() if self.brake.is_on else ()
+        names, self._names = sorted({*self._names, *stopped}), set()
         self._is_due = False
         fresh: dict[Key, Demand | None] = {}
         commands: list[Command] = []
@@ -222,7 +224,7 @@ class Decider:
             if (wanted := self.wishes.wanted.get(name)) is not None:
                 revision = self.wishes.revision(name)
                 commands += at.announcements.rollout(wanted, revision, wish)
-        self._state, made = plan(self._state, self._changes(fresh, at))
+        self._state, made = plan(self._state, self._changes(now_s, fresh, at))
         touched = set(made.changed)
         made = self._giving_way(now_s, at, made)
         self._made = made
@@ -231,6 +233,7 @@ class Decider:
         if made.evictions:
             commands += at.announcements.preempted(made.evictions, at.membership.members())
         commands += self._propose(now_s, at, made, touched)
+        commands += self._rebalance(now_s, at)
         return (
             *self.wishes.memory.due(now_s), *commands, *at.announcements.unplaced(made.unplaced)
         )  # fmt: skip
@@ -239,23 +242,31 @@ class Decider:
         self, now_s: float, name: DeploymentName, at: Around, *, gives_way: bool = False
     ) -> Wish:
         wanted = self.wishes.wanted.get(name)
-        leaving: set[HostId] = set()
+        leaving: frozenset[HostId] = frozenset()
         avoided: Mapping[HostId, str] = {}
-        bad_hosts = 0
+        moving: Mapping[HostId, int] = {}
+        retreats, bad_hosts = False, 0
         if wanted is not None:
             self._hold(now_s, wanted, at.membership)
-            leaving = self._leaving(wanted, at.membership)
+            places = self.ledger.places(wanted.key)
+            leaving = hosts_to_leave(wanted, self._emptied, places, at.membership)
             avoided = at.failures.avoided(now_s, wanted.key)
             bad_hosts = len(at.failures.failures(wanted.key))
+            is_stopped = self.brake.is_on or bool(leaving & places)
+            moving = self.rebalancing.leaving(now_s, wanted, self.ledger, is_stopped=is_stopped)
+            if moving:
+                self._wake(name, self.rebalancing.under_way[name].until_s)
+            count = self.wishes.count(now_s, wanted, self.ledger)
+            retreats = self.rebalancing.retreats(wanted, count, self.ledger)
         else:
             self._items.held.pop(name, None)
         wish = self.wishes.wish(
             now_s, name, self.ledger,
             Standing(
-                item=lambda host, key: item_of(at.delivery, host, key),
-                reports=at.reports,
-                leaving=frozenset(leaving),
-                forced=self._silent.get(name, frozenset()),
+                item=lambda host, key: item_of(at.delivery, host, key), reports=at.reports,
+                possible=lambda host: self._possible.get(host, ()),
+                leaving=leaving, forced=self._silent.get(name, frozenset()),
+                moving=moving, retreats=retreats,
                 held=sum(self._items.held.get(name, {}).values()),
                 avoided=avoided, bad_hosts=bad_hosts, gives_way=gives_way,
             ),
@@ -286,7 +297,7 @@ class Decider:
         fresh |= {key: demand for key, demand in after.items() if before.get(key) != demand}
         return fresh
 
-    def _changes(self, fresh: Mapping[Key, Demand | None], at: Around) -> Changes:
+    def _changes(self, now_s: float, fresh: Mapping[Key, Demand | None], at: Around) -> Changes:
         hosts, self._hosts = self._hosts, set()
         stale, self._stale = self._stale, set()
         candidates: dict[HostId, Candidate | None] = {}
@@ -294,15 +305,12 @@ class Decider:
             member = at.membership.member(host)
             candidates[host] = at.candidate(host, member) if member is not None else None
         self._gone = {host for host, candidate in candidates.items() if candidate is None}
-        items = {host: at.delivery.expected_items(host) for host in stale}
+        self.rebalancing.noticed(now_s, self._state, candidates)
         return Changes(
             hosts=candidates,
             demands=fresh,
             assigned={host: self._items.actual(host, at.delivery) for host in sorted(stale)},
-            grants={
-                host: {key_of(item): tuple(item.grants) for item in items[host] if item.grants}
-                for host in sorted(stale)
-            },
+            grants={host: granted(at.delivery.expected_items(host)) for host in sorted(stale)},
         )
 
     def _giving_way(self, now_s: float, at: Around, made: Plan) -> Plan:
@@ -355,18 +363,20 @@ class Decider:
         self._again_s = now_s + self._profile.tick_s if is_again else None
         return [*([at.announcements.brake_released()] if found.is_released else []), *commands]
 
-    # --- hosts of a deployment ------------------------------------------------------------
+    def _rebalance(self, now_s: float, at: Around) -> list[Command]:
+        """Begin moves to hosts that joined, if it is time; the next plan carries them out. Those
+        whose room was taken meanwhile are given up."""
+        for name in {name for name, _ in self.unplaced} & self.rebalancing.under_way.keys():
+            self.rebalancing.give_up(name)
+            self._note(name)
+        moves = self.rebalancing.begin(
+            now_s, self._state, self.wishes, self.ledger, is_stopped=self.brake.is_on
+        )
+        for move in moves:
+            self._note(move.key[0])
+        return [*at.announcements.moved(moves, at.membership.members())]
 
-    def _leaving(self, wanted: Wanted, membership: Membership) -> set[HostId]:
-        hosts = set(self._emptied)
-        if wanted.placement.on_label_change == "evict":
-            hosts |= self.ledger.places(wanted.key)
-        found: set[HostId] = set()
-        for host in hosts:
-            member = membership.member(host)
-            if member is not None and should_leave(wanted, member.inventory):
-                found.add(host)
-        return found
+    # --- hosts of a deployment ------------------------------------------------------------
 
     def _hold(self, now_s: float, wanted: Wanted, membership: Membership) -> None:
         """Note what a deployment has on lost hosts that it does not give up yet."""

@@ -27,6 +27,8 @@ class Circumstances:
     avoided: Mapping[HostId, str] = field(default_factory=dict[HostId, str])
     leaving: frozenset[HostId] = frozenset()  # to be emptied as replacements get ready
     forced: frozenset[HostId] = frozenset()  # to be emptied at once
+    moving: Mapping[HostId, int] = field(default_factory=dict[HostId, int])  # for a better place
+    retreats: bool = False  # moves were given up: of what is too much, what is not ready goes
     old: Mapping[int, Placement] = field(default_factory=dict[int, Placement])
     trial: Trial = field(default_factory=Trial)
     bad_hosts: int = 0
@@ -47,9 +49,13 @@ def asked(
     """Return the demands of a deployment and the turn of its rollout."""
     places = ledger.places(wanted.key)
     is_moved_whole = wanted.is_singleton or wanted.job is not None or wanted.daemon is not None
-    leaving = frozenset() if is_moved_whole else (about.leaving - about.forced) & places
     emptied = dict.fromkeys(sorted((about.leaving | about.forced) & places), 0)
-    seen = _seen(wanted, ledger, about, emptied.keys() - leaving, leaving)
+    leaving: dict[HostId, int] = {}  # replicas of each host that leave as others get ready
+    if not is_moved_whole:
+        drained = (about.leaving - about.forced) & places
+        leaving = {host: ledger.at(host, wanted.key)[0] for host in sorted(drained)}
+    moving = {} if is_moved_whole or emptied else dict(about.moving)
+    seen = _seen(wanted, ledger, about, emptied.keys() - leaving.keys(), leaving or moving)
     if wanted.daemon is not None:
         return _daemon(now_s, wanted, ledger, about, replace(seen, wanted=_hosts(wanted, ledger)),
                        was, emptied)  # fmt: skip
@@ -58,9 +64,17 @@ def asked(
         update = replace(update, strategy="recreate")
     if wanted.job is not None:
         update = replace(update, progress_deadline_s=math.inf)  # its attempts bound it
+    if moving:
+        update = replace(update, unavailable_max=0)  # nobody asked for it, so nothing may miss it
     made = turn(now_s, wanted.generation, update, seen, was, is_paused=wanted.is_paused)
-    emptied |= _remaining(ledger, [(wanted.key, host) for host in leaving], made.leaving_withdrawn)
-    demand = replace(_demand(wanted, about, emptied), count=made.new + sum(emptied.values()))
+    leaving = leaving or moving
+    kept = _remaining(ledger, wanted.key, leaving, made.leaving_withdrawn)
+    # What stays beside those that leave counts as new already.
+    beside = sum(ledger.at(host, wanted.key)[0] - many for host, many in leaving.items())
+    count = made.new + sum(kept.values()) - beside
+    if about.retreats and not (is_moved_whole or leaving or emptied):
+        kept = _retreating(ledger, wanted.key, seen.new.assigned - made.new)
+    demand = replace(_demand(wanted, about, emptied | kept), count=count)
     withdrawn = made.old_withdrawn
     return Asked(demands=(demand, *_older(wanted, ledger, about, withdrawn)), turn=made)
 
@@ -94,9 +108,9 @@ def _seen(
     ledger: Ledger,
     about: Circumstances,
     forced: Iterable[HostId],
-    leaving: frozenset[HostId],
+    leaving: Mapping[HostId, int],
 ) -> Seen:
-    away = _at(ledger, [(wanted.key, host) for host in leaving])
+    away = _part(ledger, wanted.key, leaving)
     gone = _at(ledger, [(wanted.key, host) for host in forced])
     new = Group(
         assigned=ledger.assigned(wanted.key) - away.assigned - gone.assigned,
@@ -132,6 +146,22 @@ def _at(ledger: Ledger, places: Iterable[tuple[Key, HostId]]) -> Group:
     return Group(assigned=assigned, ready=ready, useless=useless)
 
 
+def _part(ledger: Ledger, key: Key, leaving: Mapping[HostId, int]) -> Group:
+    """Return the replicas that leave hosts; where others stay, those that are ready leave."""
+    assigned = ready = useless = 0
+    for host, many in leaving.items():
+        idle = _idle(ledger, key, host, many)
+        assigned, useless = assigned + many, useless + idle
+        ready += min(many - idle, ledger.at(host, key)[1])
+    return Group(assigned=assigned, ready=ready, useless=useless)
+
+
+def _idle(ledger: Ledger, key: Key, host: HostId, many: int) -> int:
+    """Return how many of so many replicas of a host may be withdrawn without a loss: all where
+    none is ready, and those that may be withdrawn already."""
+    return min(many, ledger.fading(host, key)) if ledger.at(host, key)[1] else many
+
+
 # --- what is to stay ------------------------------------------------------------------------------
 
 
@@ -150,15 +180,29 @@ def _demand(wanted: Wanted, about: Circumstances, keep_max: Mapping[HostId, int]
 
 
 def _remaining(
-    ledger: Ledger, places: Iterable[tuple[Key, HostId]], withdrawn: int
+    ledger: Ledger, key: Key, leaving: Mapping[HostId, int], withdrawn: int
 ) -> dict[HostId, int]:
-    """Return what hosts keep after so many were withdrawn, from those without a ready one first."""
+    """Return what hosts keep after so many of those that leave were withdrawn: first those whose
+    withdrawal costs nothing."""
+    taken: dict[HostId, int] = {}
+    for host in sorted(leaving):
+        taken[host] = min(_idle(ledger, key, host, leaving[host]), withdrawn)
+        withdrawn -= taken[host]
+    for host in sorted(leaving):
+        more = min(leaving[host] - taken[host], withdrawn)
+        taken[host], withdrawn = taken[host] + more, withdrawn - more
+    return {host: ledger.at(host, key)[0] - many for host, many in taken.items()}
+
+
+def _retreating(ledger: Ledger, key: Key, surplus: int) -> dict[HostId, int]:
+    """Return what hosts keep whose replicas are not ready, when so many in all are too many."""
     kept: dict[HostId, int] = {}
-    for key, host in sorted(places, key=lambda p: (ledger.at(p[1], p[0])[1] > 0, p[0], p[1])):
-        listed, _ = ledger.at(host, key)
-        taken = min(listed, withdrawn)
-        withdrawn -= taken
-        kept[host] = listed - taken
+    for host in sorted(ledger.places(key), key=lambda h: (-ledger.fading(h, key), h)):
+        listed, working = ledger.at(host, key)
+        taken = min(listed - working, surplus)
+        if taken > 0:
+            surplus -= taken
+            kept[host] = listed - taken
     return kept
 
 

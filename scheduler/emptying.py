@@ -37,6 +37,22 @@ def should_leave(wanted: Wanted, inventory: Inventory) -> bool:
     return any(s.refusal(inventory.labels) is not None for s in placement.require_labels)
 
 
+def hosts_to_leave(
+    wanted: Wanted, emptied: Iterable[HostId], places: Iterable[HostId], membership: Membership
+) -> frozenset[HostId]:
+    """Return the hosts, of those that are `emptied` and of a deployment's places, that it should
+    leave although they are there."""
+    hosts = set(emptied)
+    if wanted.placement.on_label_change == "evict":
+        hosts.update(places)
+    members = ((host, membership.member(host)) for host in hosts)
+    return frozenset(
+        host
+        for host, member in members
+        if member is not None and should_leave(wanted, member.inventory)
+    )
+
+
 def patience_s(wanted: Wanted, profile: Profile) -> float:
     """Return the silence of a host after which a deployment leaves it."""
     if wanted.lost_after_s is None:

@@ -16,6 +16,7 @@ from scheduler.placement.filters import exact_size
 from scheduler.placement.inquiry import Inquiry, Preemption, Scored
 from scheduler.placement.model import Demand, Eviction
 from scheduler.placement.relaxing import Relaxation
+from scheduler.rebalancing import points, reason
 from scheduler.reconciler import Reconciler
 
 Map = dict[str, object]
@@ -47,6 +48,7 @@ def explain(core: Reconciler, now_s: float, name: str) -> Map:
         "reasons": [_reason(each, members) for each in why.reasons[:REASONS_MAX]],
         "relaxations": [_relaxation(each, members) for each in why.relaxations[:REASONS_MAX]],
         "preemption": _preemption(demand, why.preemption, members),
+        "moving": [each for each in moving(core, members) if each["deployment"] == name],
         "oldest_heartbeat_s": _oldest_heartbeat_s(members, now_s),
     }
 
@@ -208,6 +210,24 @@ def eviction(each: Eviction, members: Mapping[HostId, Member]) -> Map:
         "by": each.by[0],
         "by_generation": each.by[1],
     }
+
+
+def moving(core: Reconciler, members: Mapping[HostId, Member]) -> list[Map]:
+    """Return the replicas that are being moved to hosts that joined, as maps, by deployment."""
+    return [
+        {
+            "deployment": move.key[0],
+            "generation": move.key[1],
+            "host": move.source,
+            "host_name": _name(move.source, members),
+            "to_host": move.target,
+            "to_host_name": _name(move.target, members),
+            "points": points(move.gain.total),
+            "reason": reason(move.gain),
+        }
+        for _, entry in sorted(core.decider.rebalancing.under_way.items())
+        for move in entry.moves
+    ]
 
 
 def _oldest_heartbeat_s(members: Mapping[HostId, Member], now_s: float) -> float | None:

@@ -6,11 +6,12 @@ placement counts neither, and targets list both. How many of what a host gets is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from lattice.model.ids import DeploymentName, HostId, replica_id
 from lattice.wire.messages import DeviceGrant, TargetItem
+from scheduler import jobs
 from scheduler.delivery import Delivery, Document
 from scheduler.placement.model import Demand, Key
 from scheduler.wishes import Wishes
@@ -69,7 +70,9 @@ class Items:
     ) -> tuple[int, int]:
         """Return count and assignment of a job's item so that so many of its replicas are active.
 
-        A replica that ended and is not counted for good stays listed; so do those at work.
+        A replica that ended and is not counted for good stays listed; so do those at work. Where
+        too many that ended are listed, no other one begins until all are at rest: then they make
+        way for a new assignment.
         """
         wanted = self._wishes.wanted.get(key[0])
         ids = _ids(host, before)
@@ -80,7 +83,8 @@ class Items:
         if not at_work and not needed:
             return active, fresh  # as if nothing had been there
         if active >= len(at_work):
-            return before.count + active - len(at_work), before.assignment
+            count = before.count + active - len(at_work)
+            return max(before.count, min(count, jobs.listed_max(active))), before.assignment
         kept = at_work[active - 1] + 1 if active else 0
         return max(kept, needed), before.assignment
 
@@ -110,6 +114,11 @@ def _item(
         priority=placement.priority,
         grants=[grant for grant in grants if grant.ordinal < count],
     )
+
+
+def granted(items: Iterable[TargetItem]) -> dict[Key, tuple[DeviceGrant, ...]]:
+    """Return which devices a target grants, only what is not empty."""
+    return {key_of(item): tuple(item.grants) for item in items if item.grants}
 
 
 def key_of(item: TargetItem) -> Key:

@@ -17,6 +17,16 @@ from lattice.wire.messages import DeploymentStatus
 REASON_CHARS_MAX = 2000
 """Characters kept of the error text with which a job's replica ended."""
 
+LISTED_MIN, LISTED_TIMES = 64, 8
+"""Replicas of a job that one assignment lists, those that ended with them: at least so many, and so
+many times those that are to be at work. It bounds targets, reports and the status of a job without
+end; where a host comes to it, its slowest replica holds up the others once in eight rounds."""
+
+
+def listed_max(active: int) -> int:
+    """Return how many replicas of a job a host's target lists at most."""
+    return max(LISTED_MIN, LISTED_TIMES * active)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:

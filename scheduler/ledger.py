@@ -217,6 +217,12 @@ class Ledger:
         entry = self._hosts.get(host)
         return (entry.listed.get(key, 0), entry.ready(key)) if entry else (0, 0)
 
+    def fading(self, host: HostId, key: Key) -> int:
+        """Return how many of the replicas that a host's target lists at most it may list no more:
+        a write that withdraws them is under way. None of them counts as ready."""
+        entry = self._hosts.get(host)
+        return entry.listed.get(key, 0) - entry.certain.get(key, 0) if entry else 0
+
     def listed(self, host: HostId) -> Mapping[Key, int]:
         """Return what a host's target lists at most."""
         entry = self._hosts.get(host)

@@ -28,6 +28,11 @@ DEAF_RENEWALS = 1.5
 LATE_HEARTBEATS = 1.4
 """Silence of a host, in heartbeats, that is a hint: their pace varies by a tenth."""
 
+PROBED_LATE_MAX = 16
+"""Hosts that are asked at a time because their heartbeats are late. Where more are late at once,
+it is likely that their reports wait in this scheduler's own queue, which questions would lengthen;
+whose connection ended is asked by that hint, whatever is late."""
+
 RETIRED_BOOTS_MAX = 8
 """Former processes of one host that are remembered, so that a late report is not taken for news."""
 
@@ -35,12 +40,16 @@ FRESH_SEQUENCE_MAX = 3
 """A report with a sequence up to this one comes from a process that has just started."""
 
 
+Change = Literal["joined", "returned", "rebooted", "lost", "left"]
+"""What became of a host."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MembershipChanged:
     """A host came or went. `joined` is news to the lattice, `returned` was lost in this term."""
 
     host: HostId
-    change: Literal["joined", "returned", "rebooted", "lost", "left"]
+    change: Change
     reason: str = ""
 
 
@@ -112,6 +121,12 @@ class Membership:
             if member.inventory is not None
         }
 
+    def labels(self, name: str) -> Iterator[str]:
+        """Yield the value of a label for each host with an inventory, "" where it has none."""
+        for member in self._members.values():
+            if member.inventory is not None:
+                yield member.inventory.labels.get(name, "")
+
     def member(self, host: HostId) -> Member | None:
         """Return one host, None when it has no inventory."""
         member = self._members.get(host)
@@ -149,10 +164,12 @@ class Membership:
             if member.report is not None and member.state == "ready":
                 yield member.report
 
-    def has_inventory(self, host: HostId) -> bool:
-        """Tell whether a host's inventory stands."""
+    def has_inventory(self, host: HostId, boot: str = "") -> bool:
+        """Tell whether a host's inventory stands, and is of this process if `boot` names one."""
         member = self._members.get(host)
-        return member is not None and member.inventory is not None
+        if member is None or member.inventory is None:
+            return False
+        return not boot or member.inventory.boot == boot
 
     def is_settled(self, now_s: float) -> bool:
         """Tell whether every host known at the take-over has reported or had the time to."""
@@ -226,14 +243,21 @@ class Membership:
         return tuple(changes)
 
     def late(self, now_s: float) -> tuple[Probe, ...]:
-        """Return the questions to hosts whose heartbeat is late."""
+        """Return the questions to hosts whose heartbeat is late, some at a time, the most silent
+        first."""
         limit_s = LATE_HEARTBEATS * self._profile.heartbeat_s
-        return tuple(
-            probe
-            for host, member in sorted(self._members.items())
+        late = sorted(
+            (member.heard_at_s, host)
+            for host, member in self._members.items()
             if member.state == "ready" and now_s - member.heard_at_s > limit_s
-            for probe in self.hinted(now_s, Hinted(host=host, reason="its heartbeat was late"))
         )
+        room = PROBED_LATE_MAX - self._probing.asked
+        probes: list[Probe] = []
+        for _, host in late:
+            if len(probes) >= room:
+                break
+            probes += self.hinted(now_s, Hinted(host=host, reason="its heartbeat was late"))
+        return tuple(probes)
 
     def hinted(self, now_s: float, event: Hinted) -> tuple[Probe, ...]:
         """Return the question to a host that may be gone.

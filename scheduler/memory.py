@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from lattice.model.host import Report
-from lattice.model.ids import HostId
-from lattice.wire.messages import TargetItem
+from lattice.model.host import HeldDevice, Report
+from lattice.model.ids import HostId, replica_id
+from lattice.wire.messages import DeviceGrant, TargetItem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +69,13 @@ class Memory:
 
 
 def running_items(report: Report) -> tuple[TargetItem, ...]:
-    """Return the target that lets a host run what it runs, with the same replica ids.
+    """Return the target that lets a host run what it runs, with the same replica ids and devices.
 
     Of two assignments of one generation the newer counts, and what is stopping does not.
     """
+    held: dict[str, list[HeldDevice]] = {}
+    for each in report.held:
+        held.setdefault(each.replica, []).append(each)
     found: dict[tuple[str, int], tuple[int, int]] = {}
     for replica in report.replicas:
         if replica.state == "stopping":
@@ -88,6 +91,16 @@ def running_items(report: Report) -> tuple[TargetItem, ...]:
         elif made == before_made:
             found[key] = made, max(count, before_count)
     return tuple(
-        TargetItem(deployment=name, generation=generation, count=count, assignment=assignment)
+        TargetItem(
+            deployment=name, generation=generation, count=count, assignment=assignment,
+            grants=[
+                DeviceGrant(ordinal=ordinal, device=each.device, share_milli=each.share_milli,
+                            memory_bytes=each.memory_bytes)
+                for ordinal in range(count)
+                for each in held.get(
+                    replica_id(name, generation, report.host, assignment, ordinal), ()
+                )
+            ],
+        )
         for (name, generation), (assignment, count) in sorted(found.items())
-    )
+    )  # fmt: skip

@@ -74,6 +74,11 @@ class Probing:
             return ()
         return (self._ask(host),)
 
+    @property
+    def asked(self) -> int:
+        """Return how many questions are under way."""
+        return sum(suspect.is_asked for suspect in self._suspects.values())
+
     def clear(self, host: HostId) -> None:
         """Forget a suspicion: the host reported, or is given up."""
         self._suspects.pop(host, None)

@@ -42,6 +42,7 @@ from scheduler.reconciler_events import (
     Reported,
     Ticked,
 )
+from scheduler.scaling import QueueSeen
 from scheduler.wishes import Woken
 
 __all__ = [
@@ -107,8 +108,8 @@ class Reconciler:
     def handle(self, now_s: float, event: Event) -> tuple[Command, ...]:
         """Take in one event and return what to do about it, in order."""
         match event:
-            case Ticked():
-                return self._ticked(now_s)
+            case Ticked(may_plan=may_plan):
+                return self._ticked(now_s, may_plan=may_plan)
             case LeaseExtended():
                 if event.until_s > self._lease_until_s:
                     self.membership.heard(now_s)
@@ -126,6 +127,9 @@ class Reconciler:
                 return self._restore_seen(now_s, event)
             case Hinted() | Probed():
                 return self._suspected(now_s, event)
+            case QueueSeen():
+                self.decider.wishes.queue_seen(event)  # the next tick looks at it
+                return ()
             case Woken() | records.RecordsRead() | records.RecordsUnread() | records.RecordKept():
                 self.decider.told(now_s, event)
                 return ()
@@ -153,17 +157,23 @@ class Reconciler:
     def _changed(self, now_s: float, changes: tuple[MembershipChanged, ...]) -> tuple[Command, ...]:
         if not changes:
             return ()
-        members = self.membership.members()
         commands: list[Command] = []
+        zones = Counter[str]()
+        if any(change.change == "lost" for change in changes):
+            # Once for all: a look at every host costs more than what becomes of one.
+            zones.update(self.membership.labels(ZONE))
         for change in changes:
             host = change.host
-            commands.append(self.announcements.host(change, members))
-            self.decider.host_changed(host, members[host].inventory if host in members else None)
+            member = self.membership.member(host)
+            commands.append(
+                self.announcements.host(change, {host: member} if member is not None else {})
+            )
+            self.decider.host_changed(host, member.inventory if member is not None else None)
             match change.change:
                 case "lost":
                     self.flapping.lost(now_s, host)
                     self.decider.reported(now_s, host, None)
-                    commands += self._mass(now_s, host, members)
+                    commands += self._mass(now_s, host, zones)
                 case "left":
                     self.flapping.forget(host)
                     self.decider.reported(now_s, host, None)
@@ -176,15 +186,14 @@ class Reconciler:
                     pass
         return tuple(commands)
 
-    def _mass(
-        self, now_s: float, host: HostId, members: Mapping[HostId, Member]
-    ) -> tuple[Command, ...]:
+    def _mass(self, now_s: float, host: HostId, zones: Mapping[str, int]) -> tuple[Command, ...]:
         """Put the brake on when so much is gone at once that the network may be at fault."""
-        zones = Counter(member.inventory.labels.get(ZONE, "") for member in members.values())
-        zone = members[host].inventory.labels.get(ZONE, "") if host in members else ""
+        member = self.membership.member(host)
+        zone = member.inventory.labels.get(ZONE, "") if member is not None else ""
         replicas = sum(self.decider.ledger.listed(host).values())
         if not self.decider.brake.lost(now_s, host, zone, zones, replicas):
             return ()
+        members = self.membership.members()
         lost = sum(1 for member in members.values() if member.state == "lost")
         return (self.announcements.braked(lost, len(members)),)
 
@@ -258,7 +267,11 @@ class Reconciler:
                 required=self.delivery.revision(report.host),
                 lease_ms=round(lease_s * 1000),
                 heartbeat_ms=round(self._profile.heartbeat_s * 1000),
-                is_inventory_wanted=not self.membership.has_inventory(report.host),
+                # A second process with this key wrote its own before it was refused. Only who is
+                # granted a lease puts it right, so that the two never take turns.
+                is_inventory_wanted=not self.membership.has_inventory(
+                    report.host, report.boot if lease_s else ""
+                ),
             )
         )
 
@@ -282,7 +295,7 @@ class Reconciler:
 
     # --- decisions ------------------------------------------------------------------------
 
-    def _ticked(self, now_s: float) -> tuple[Command, ...]:
+    def _ticked(self, now_s: float, *, may_plan: bool) -> tuple[Command, ...]:
         lost = self._changed(now_s, self.membership.ticked(now_s))
         if now_s >= self._lease_until_s:
             return lost
@@ -291,7 +304,7 @@ class Reconciler:
         is_ready = self.delivery.is_sealed and self.membership.is_settled(now_s)
         if self.memory.is_waiting(now_s, self.membership.reports(), self.delivery.documents):
             is_ready = False
-        if not is_ready or not self.decider.is_informed:
+        if not is_ready or not self.decider.wishes.memory.is_read:
             return (*lost, *retries, *kept)
         if self._avoided_s is not None and now_s >= self._avoided_s:
             for name, _ in self.failures.failed():
@@ -300,7 +313,7 @@ class Reconciler:
             self.announcements.scaled(name, before, count)
             for name, before, count in self.decider.ticked(now_s, self.membership)
         )
-        if not self.decider.is_due:
+        if not self.decider.is_due or not may_plan:
             return (*lost, *retries, *kept, *scaled)
         return (*lost, *retries, *kept, *scaled, *self._plan(now_s))
 

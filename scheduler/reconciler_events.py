@@ -16,6 +16,7 @@ from scheduler.collecting import DropGenerations, DropInventory, HistoryRead
 from scheduler.generations import Wanted
 from scheduler.memory import RestoreSeen
 from scheduler.probing import Hinted, Probe, Probed
+from scheduler.scaling import QueueSeen
 from scheduler.wishes import Woken
 
 # --- events ---------------------------------------------------------------------------------
@@ -24,6 +25,8 @@ from scheduler.wishes import Woken
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticked:
     """Time passed; plans are made at ticks only, so that changes that come together are one."""
+
+    may_plan: bool = True  # else what is due waits for the next one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,7 @@ Event = (
     | Hinted
     | Probed
     | Woken
+    | QueueSeen
     | records.Outcome
     | delivery.Outcome
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from lattice.errors import NoRouteError
 from lattice.model.ids import DeploymentName, HostId
 from scheduler.demanding import needs_of
-from scheduler.explaining import Map, eviction
+from scheduler.explaining import Map, eviction, moving
 from scheduler.generations import Wanted
 from scheduler.membership import Member
 from scheduler.placement.model import Changes, Demand, Key, Plan
@@ -63,6 +63,7 @@ def rehearse(core: Reconciler, now_s: float, proposed: Sequence[Proposed]) -> Ma
             if name not in asked
         ],
         "evictions": [eviction(each, members) for each in made.evictions],
+        "moving": moving(core, members)[:MOVES_MAX],
         "planned_s": round(now_s - core.planned_at_s, 3),
     }
 

@@ -1,4 +1,6 @@
-"""How many replicas a deployment should have for the load that its replicas report; a core.
+"""How many replicas a deployment should have for its load; a core.
+
+The load is what its replicas report, or how many durable jobs wait for it.
 
 More replicas come at once, fewer only when for a while fewer were enough; without a call for long
 enough it is the minimum, which may be none. Time and load go in with each look.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from lattice.model.ids import DeploymentName
 from lattice.model.scheduling import Scale
 
 STABLE_S = 60.0
@@ -20,6 +23,14 @@ the border adds and takes a replica for ever."""
 
 LOOK_S = 1.0
 """Least time between two looks that are remembered; hosts report their load about as often."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSeen:
+    """So many durable jobs of a deployment wait to be run or are run."""
+
+    name: DeploymentName
+    depth: int
 
 
 @dataclass(slots=True)
@@ -42,8 +53,8 @@ class Scaler:
     def look(self, now_s: float, scale: Scale, load: int, calls: int) -> int:
         """Return the number of replicas to have.
 
-        `load` is the number of calls at work or waiting, `calls` how many began so far; the latter
-        falls when replicas go or start again, which counts as no call.
+        `load` is the number of calls or jobs at work or waiting, `calls` how many began so far;
+        the latter falls when replicas go or start again, which counts as no call.
         """
         if load or calls > self._calls:
             self.active_s = now_s

@@ -11,10 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from lattice.bus.base import Objects
-from lattice.errors import (
-    ConflictError,
-    InvalidError,
-)
+from lattice.clock import SystemClock
+from lattice.errors import ConflictError, IncompatibleError, InvalidError
 from lattice.model.deployment import Deployment
 from lattice.model.ids import DeploymentName
 from lattice.model.manifest import http_addresses, parse_deployment, to_document
@@ -28,6 +26,7 @@ from scheduler.answers import Question, Verb
 from scheduler.checking import Checked, Checker
 from scheduler.history import History, readable
 from scheduler.paging import page
+from scheduler.refusing import Refusals
 from scheduler.sameness import mode_of, runs_the_same
 from scheduler.store import ControlStore, Standing
 
@@ -57,6 +56,7 @@ class _Desk:
         self._checker = Checker(store, artifacts)
         self._history = History(store)
         self._announce = announce
+        self._refusals = Refusals(announce, SystemClock())
 
     # --- verbs ----------------------------------------------------------------------------
 
@@ -66,6 +66,13 @@ class _Desk:
         A change that leaves what runs as it is keeps the generation, and what is paused stays so.
         """
         asked = codec.convert(question, PutDeployment)
+        try:
+            return await self._put(asked)
+        except (InvalidError, IncompatibleError, ConflictError) as exc:
+            self._refusals.refused(asked.manifest, asked.submitted_by, exc)
+            raise
+
+    async def _put(self, asked: PutDeployment) -> Mapping[str, object]:
         deployment = parse_deployment(asked.manifest)
         by, expect = asked.submitted_by, asked.expect
         standing = await self._store.deployment(deployment.name)
@@ -92,7 +99,13 @@ class _Desk:
                 record = replace(record, is_paused=current.is_paused, given_up=current.given_up)
         revision = await self._store.put_deployment(record, expect=revision)
         self._announce(
-            deployment_applied(record.name, record.generation, deployment.replicas, revision)
+            deployment_applied(
+                record.name,
+                record.generation,
+                deployment.replicas,
+                revision,
+                is_paused=record.is_paused,
+            )
         )
         return answer(record, revision, warnings=checked.warnings, is_changed=True)
 

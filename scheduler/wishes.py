@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from lattice.model.host import ReplicaReport
-from lattice.model.ids import DeploymentName, HostId, host_short, replica_id
+from lattice.model.ids import DeploymentName, HostId, replica_id
 from lattice.model.scheduling import Placement
 from lattice.wire.messages import (
     DeploymentRoute,
@@ -20,13 +20,14 @@ from lattice.wire.messages import (
     TargetItem,
 )
 from scheduler import jobs
+from scheduler.delivery import Items
 from scheduler.demanding import Circumstances, asked, kept_as_it_is
 from scheduler.generations import Wanted
 from scheduler.ledger import Ledger
 from scheduler.placement.model import Demand, Key
 from scheduler.records import DeleteEnded, Memory, Revert
 from scheduler.rollout import Progress, Trial
-from scheduler.scaling import Scaler
+from scheduler.scaling import QueueSeen, Scaler
 
 REVERT_RETRY_S = 5.0
 """Wait before a generation that stays desired is reverted again: the write may have failed."""
@@ -44,9 +45,12 @@ class Standing:
     """What is known of the hosts where a deployment is."""
 
     item: Callable[[HostId, Key], TargetItem | None]  # what a host's target lists of a generation
+    possible: Callable[[HostId], Iterable[Items]]  # what its target may list besides
     reports: Callable[[HostId], Iterable[ReplicaReport]]
     leaving: frozenset[HostId] = frozenset()
     forced: frozenset[HostId] = frozenset()
+    moving: Mapping[HostId, int] = field(default_factory=dict[HostId, int])
+    retreats: bool = False
     held: int = 0  # replicas on lost hosts that are not given up yet
     avoided: Mapping[HostId, str] = field(default_factory=dict[HostId, str])
     bad_hosts: int = 0
@@ -77,6 +81,7 @@ class Wishes:
         self._revisions: dict[DeploymentName, int] = {}
         self._placements: dict[Key, Placement] = {}
         self._scalers: dict[DeploymentName, Scaler] = {}
+        self._queues: dict[DeploymentName, int] = {}  # durable jobs that wait, as last counted
         self._asked_s: dict[DeploymentName, tuple[int, float]] = {}  # reverts and deletions
         self._over_s: dict[DeploymentName, float] = {}  # since when a job is known to have ended
         self._last: dict[DeploymentName, Wanted] = {}  # that was read, until nothing of it is left
@@ -95,7 +100,7 @@ class Wishes:
     def deleted(self, name: DeploymentName) -> None:
         """Forget a deployment that is desired no more."""
         for known in (self.wanted, self.progress, self._revisions, self._scalers, self._asked_s,
-                      self._over_s):  # fmt: skip
+                      self._over_s, self._queues):  # fmt: skip
             known.pop(name, None)
         self.ended = {key: ended for key, ended in self.ended.items() if key[0] != name}
         self.memory.drop(name)
@@ -103,6 +108,10 @@ class Wishes:
     def revision(self, name: DeploymentName) -> int:
         """Return the revision of a deployment's record."""
         return self._revisions[name]
+
+    def standing(self) -> dict[DeploymentName, tuple[Wanted | None, int]]:
+        """Return what is desired, by name, with the revision at which it stands."""
+        return {name: (wanted, self._revisions[name]) for name, wanted in self.wanted.items()}
 
     def drop_orphans(self) -> None:
         """Remove the records of deployments that were deleted before this term."""
@@ -123,9 +132,25 @@ class Wishes:
             return (0, 0)
         scaler = self._scaler(now_s, wanted, ledger)
         before = scaler.count
+        if wanted.scale.on == "queue" and name not in self._queues:
+            return before, before
         loads = [ledger.load((name, g)) for g in ledger.generations(name)]
-        at_work = sum(load.in_flight + load.waiting for load in loads)
+        if wanted.scale.on == "queue":
+            at_work = self._queues[name]
+        else:
+            at_work = sum(load.in_flight + load.waiting for load in loads)
         return before, scaler.look(now_s, wanted.scale, at_work, sum(load.calls for load in loads))
+
+    def queued(self) -> tuple[DeploymentName, ...]:
+        """Return the deployments that follow how many durable jobs wait for them."""
+        return tuple(name for name in self.scaled()
+                     if (wanted := self.wanted[name]) and wanted.scale
+                     and wanted.scale.on == "queue")  # fmt: skip
+
+    def queue_seen(self, seen: QueueSeen) -> None:
+        """Note how many durable jobs wait for a deployment."""
+        if seen.name in self.wanted:
+            self._queues[seen.name] = seen.depth
 
     def wake(self, now_s: float, name: DeploymentName, ledger: Ledger) -> bool:
         """Note that a call waits for a replica; tell whether there will be one."""
@@ -195,6 +220,7 @@ class Wishes:
         about = Circumstances(
             count=max(0, self.count(now_s, wanted, ledger) - at.held),
             avoided=at.avoided, leaving=at.leaving, forced=at.forced, old=old,
+            moving=at.moving, retreats=at.retreats,
             trial=self._trial(wanted, ledger), bad_hosts=at.bad_hosts, gives_way=at.gives_way,
         )  # fmt: skip
         before = self._progress_of(now_s, wanted)
@@ -309,8 +335,12 @@ class Wishes:
         found = jobs.ended(frozenset(listed), reports)
         status = self.status(wanted)
         # A write that takes a replica off a target may fail: it counts as listed until then.
-        places = {host_short(host) for host in ledger.places(wanted.key)}
-        standing |= {jobs.family(each) for each in status.counted if each.split("/")[2] in places}
+        standing |= {
+            jobs.family(replica_id(item.deployment, item.generation, host, item.assignment, 0))
+            for host in ledger.places(wanted.key)
+            for items in at.possible(host)
+            for item in items
+        }
         # What was counted stays ended, whatever its host says of it after a restart.
         known = frozenset(status.counted) & listed
         self.ended[wanted.key] = replace(found, completed=found.completed | known)

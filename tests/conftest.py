@@ -31,8 +31,16 @@ settings.load_profile(
 )
 
 
+FIGURES = "figures"
+"""Property of a test whose value is shown at the end of the run, whichever process it ran in."""
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell the seed at the end, where it stands beside what failed, also with `-q`."""
+    """Tell figures and the seed at the end, beside what failed, also with `-q`."""
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in report.user_properties:
+            if name == FIGURES:
+                terminalreporter.write_line(str(value))
     terminalreporter.write_line(f"random seed: {SEED} (repeat with {SEED_VARIABLE}={SEED})")
 
 

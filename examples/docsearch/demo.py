@@ -87,7 +87,7 @@ async def search(client: LatticeClient, text: str, deadline_s: float = 20.0) -> 
 async def show_routes(client: LatticeClient) -> None:
     """Call the second deployment until both routes of its link were seen."""
     routes: Counter[str] = Counter()
-    for number in range(60):
+    for number in range(200):
         result = await client.call("ask", "ask", ["how do I run a subprocess"], detail=True)
         leg = result.legs[0]
         if leg.route not in routes:

@@ -44,8 +44,9 @@ class Pool:
         self.last_call_s = now_s
         if not self.idle:
             return None
-        number, _ = self.idle.popitem(last=True)
-        self._use(number)
+        number, _ = self.idle.popitem()  # the last one
+        self.used.add(number)
+        self.calls[number] += 1
         return number
 
     def made(self) -> int:
@@ -57,18 +58,17 @@ class Pool:
     def release(self, number: int, now_s: float, *, is_dead: bool) -> bool:
         """Take back an instance after its call; return whether it is kept, else close it."""
         self.used.remove(number)
-        policy = self.policy
-        is_kept = (
+        policy, idle = self.policy, self.idle
+        if (
             policy.mode == "reuse"
             and not is_dead
             and self.calls[number] < policy.invocations_max
-            and len(self.idle) < policy.concurrency
-        )
-        if is_kept:
-            self.idle[number] = now_s
-        else:
-            del self.calls[number]
-        return is_kept
+            and len(idle) < policy.concurrency
+        ):
+            idle[number] = now_s
+            return True
+        del self.calls[number]
+        return False
 
     def begin_making(self, now_s: float) -> bool:
         """Return whether an instance should be made ahead; then `ahead` or `failed` must follow.

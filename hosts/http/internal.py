@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace as changed
+
 from hosts.callcontext import CallContext
 from hosts.engine.fetches import Outlet, OutletCall
 from hosts.engine.webvalues import Body, EgressError, OutgoingHead
@@ -196,30 +198,30 @@ class Internal:
                 if site is None and generation:
                     told = await self._relay.hand_over(deployment, generation, exchange, inner)
                     if told is not None:
-                        leg = replace(leg, host=told.host)
+                        leg = changed(leg, host=told.host)
                         inner.legs = told.legs
                         return
                 if site is not None:
-                    leg = replace(leg, route="local", host=self._host)
+                    leg = changed(leg, route="local", host=self._host)
                     await site.answer(exchange, inner)
                     return
                 try:
                     self._require_own(asked.name)
                     told = await self._relay.send(deployment, exchange, inner)
-                    leg = replace(leg, host=told.host)
+                    leg = changed(leg, host=told.host)
                     inner.legs = told.legs
                 except NoRouteError:
                     body = exchange.again()
                     if asked.gateway is None or body is None or call.answer is not None:
                         raise
-                    leg = replace(leg, route="gateway")
+                    leg = changed(leg, route="gateway")
                     head = self._gateway.head(asked.head)
                     beyond = asked.gateway.begin(head, body, traceparent=span.traceparent)
                     await _pass_on(beyond, exchange)
             finally:
                 span.mark("lattice.route", leg.route)
                 took_us = round((self.clock.monotonic_s() - began_s) * 1e6)
-                asked.context.report(replace(leg, took_us=took_us), inner.legs)
+                asked.context.report(changed(leg, took_us=took_us), inner.legs)
 
     def _in_memory(self, asked: Asked) -> tuple[Neighbour | None, int]:
         """Return the replica of this host that answers, None when the request has to travel; and

@@ -14,7 +14,6 @@ import anyio
 from hosts.http import answers, failures
 from hosts.http.accesslog import note, tracing
 from hosts.http.base import HttpError
-from hosts.http.eager import Eager, Rest
 from hosts.http.exchange import ServerExchange
 from hosts.http.head import (
     BLANK_LINE,
@@ -28,6 +27,7 @@ from hosts.http.head import (
 from hosts.http.limits import RETRY_AFTER_S
 from hosts.http.service import Service
 from hosts.http.stream import ClientStream
+from lattice.bus.eager import Eager, Rest
 from lattice.errors import InternalError, first_cause
 
 KEPT_HEAD_BYTES_MAX = 1024

@@ -13,9 +13,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from lattice.model.ids import Digest
+
+if TYPE_CHECKING:
+    from lattice.bus.durable import JobStream
 
 PAYLOAD_BYTES_MAX = 1024 * 1024
 """Bytes of one message with its headers: the default `max_payload` of a nats-server."""
@@ -310,5 +313,6 @@ class Connection:
     hosts: Store  # bucket `lat_<l>_hosts`
     events: Log  # stream `LAT_<l>_EVENTS`
     artifacts: Objects  # object store `lat_<l>_artifacts`
+    jobs: JobStream  # stream `LAT_<l>_JOBS`
     ensure_stores: Callable[[], Awaitable[None]] | None = None
-    # ensure_stores: creates what is missing of the four stores; only of a scheduler's connection
+    # ensure_stores: creates what is missing of the five stores; only of a scheduler's connection

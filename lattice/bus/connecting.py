@@ -17,7 +17,7 @@ from pathlib import Path
 from lattice.bus.base import Connection
 from lattice.bus.identity import load_seed, public_key, user_key_fault
 from lattice.bus.jetstream import ensure_stores, open_connection
-from lattice.bus.nats_connect import connect_nats
+from lattice.bus.linking import connect_link
 from lattice.bus.options import INBOX_PREFIX, ConnectOptions
 from lattice.bus.permissions import inbox_prefix
 from lattice.config import Settings
@@ -47,7 +47,7 @@ async def connect(
         IncompatibleError: stores of another make are in the way, or the server is too old.
     """
     options = connect_options(settings, name=name)
-    async with connect_nats(options) as link:
+    async with connect_link(options) as link:
         connection = open_connection(link, settings.lattice)
         if creates_stores:
             ensure = partial(ensure_stores, link, Names(settings.lattice), replicas=replicas)

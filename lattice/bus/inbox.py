@@ -71,6 +71,15 @@ class Inbox:
         """Return the subject to subscribe to, once for the connection."""
         return f"{self._base}.*"
 
+    @property
+    def base(self) -> str:
+        """Return what stands before the dot and the token of every address."""
+        return self._base
+
+    def next_token(self) -> int:
+        """Return a number that no address of this inbox has."""
+        return next(self._tokens)
+
     def stream_address(self) -> str:
         """Return a fresh subject that `pattern` does not cover.
 

@@ -15,8 +15,9 @@ What each method publishes to (subscriptions are under the connection's own inbo
 | `Objects.get` | as `has`; `$JS.API.CONSUMER.CREATE.OBJ_<b>.<random>.$O.<b>.C.<upload>`, `$JS.API.CONSUMER.MSG.NEXT.OBJ_<b>.<random>` |
 | `Objects.put` | as `has`; `<intake>.C.<upload>`, `<intake>.M.<name>` |
 | `Objects.remove` | as `has`; `$JS.API.STREAM.PURGE.OBJ_<b>` |
+| `JobStream` | see `lattice.bus.jetstream_durable` |
 | the first write to an intake | `$JS.API.STREAM.INFO.<stream>` |
-| `ensure_stores` | `$JS.API.STREAM.CREATE.<stream>`, `$JS.API.STREAM.INFO.<stream>` of the four streams |
+| `ensure_stores` | `$JS.API.STREAM.CREATE.<stream>`, `$JS.API.STREAM.INFO.<stream>` of the five streams |
 
 The control bucket and the artifacts are guarded: their streams listen on an intake, a subject with
 a random token, and keep what comes under the subjects of their layout (see `lattice.bus.intakes`
@@ -33,11 +34,12 @@ from typing import Any, Literal
 
 from lattice.bus.base import Connection
 from lattice.bus.jetstream_api import JetStream
+from lattice.bus.jetstream_durable import JetStreamJobs
 from lattice.bus.jetstream_log import JetStreamLog
 from lattice.bus.jetstream_objects import JetStreamObjects
 from lattice.bus.jetstream_store import JetStreamStore
+from lattice.bus.link import Link
 from lattice.bus.nats import NatsBus
-from lattice.bus.nats_link import NatsLink
 from lattice.errors import ConflictError, IncompatibleError, NotFoundError
 from lattice.wire.subjects import Names
 
@@ -69,9 +71,10 @@ class StoreLimits:
     hosts_bytes: int = 32 * MIB  # 10,000 inventories
     events_bytes: int = 256 * MIB
     artifacts_bytes: int = 2048 * MIB
+    jobs_bytes: int = 512 * MIB
 
 
-def open_connection(link: NatsLink, lattice: str) -> Connection:
+def open_connection(link: Link, lattice: str) -> Connection:
     """Return all that one process holds of a lattice. Nothing is asked of the server yet."""
     names = Names(lattice)
     api = JetStream(link)
@@ -82,11 +85,12 @@ def open_connection(link: NatsLink, lattice: str) -> Connection:
         hosts=JetStreamStore(api, names.hosts_bucket),
         events=JetStreamLog(api, names.events_stream, names.events()),
         artifacts=JetStreamObjects(api, names.artifacts_bucket),
+        jobs=JetStreamJobs(api, names.jobs_stream, names.jobs()),
     )
 
 
 async def ensure_stores(
-    link: NatsLink,
+    link: Link,
     names: Names,
     *,
     replicas: int = 1,
@@ -163,6 +167,7 @@ _NEEDED = (
     "allow_direct",
     "allow_msg_ttl",
     "allow_rollup_hdrs",
+    "republish",
 )
 """What an existing stream must have as we would create it. Limits, storage and replicas are the
 operator's choice."""
@@ -199,6 +204,18 @@ def _streams(names: Names, limits: StoreLimits) -> tuple[dict[str, object], ...]
             "discard": "old",
             "duplicate_window": DEDUP_S * _NANO,
             "allow_direct": True,
+        },
+        # When it is full it refuses: a job that was taken on is never dropped for a newer one.
+        # Nothing of it is read directly, see `lattice.bus.jetstream_durable`.
+        {
+            "name": names.jobs_stream,
+            "subjects": [names.jobs()],
+            "retention": "limits",
+            "max_msgs_per_subject": 1,
+            "max_bytes": limits.jobs_bytes,
+            "discard": "new",
+            "allow_msg_ttl": True,
+            "republish": {"src": names.jobs(), "dest": names.job_signals()},
         },
     )
 

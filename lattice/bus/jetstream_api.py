@@ -18,7 +18,7 @@ import anyio
 
 from lattice.bus.base import Packet
 from lattice.bus.inbox import OneReply
-from lattice.bus.nats_link import NatsLink, is_no_responders
+from lattice.bus.link import Link, is_no_responders
 from lattice.errors import (
     ConflictError,
     DeadlineExceededError,
@@ -49,8 +49,9 @@ WINDOW = 16
 
 # Wrong last id, wrong last sequence, stream made otherwise by somebody else, same key in flight.
 _CONFLICTS = frozenset({10058, 10070, 10071, 10164})
-# Out of memory, storage, or the stream's own limits; too many batches at once.
-_FULL = frozenset({10002, 10023, 10028, 10047, 10077, 10122, 10210})
+# Out of memory, storage, or the stream's own limits, those of consumers too; too many batches at
+# once.
+_FULL = frozenset({10002, 10023, 10026, 10028, 10047, 10077, 10122, 10210})
 # Subjects of another stream; message TTL or atomic batches switched off.
 _UNFIT = frozenset({10065, 10166, 10174})
 # A batch that lost a part with its connection: nothing of it is stored.
@@ -70,7 +71,7 @@ class Stored:
 class JetStream:
     """JetStream's API (NATS ADR-31 and the nats-server documentation) over one connection."""
 
-    def __init__(self, link: NatsLink) -> None:
+    def __init__(self, link: Link) -> None:
         self.link = link
         self._guarded: dict[str, str] = {}  # streams by the family of their subjects
 

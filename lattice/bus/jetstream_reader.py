@@ -15,13 +15,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import anyio
-from nats.aio.subscription import Subscription
 
 from lattice.bus.base import Packet
 from lattice.bus.jetstream_api import JetStream
 from lattice.bus.jetstream_delivery import Delivery, read_delivery
+from lattice.bus.link import Attachment, is_no_responders
 from lattice.bus.mailbox import Mailbox
-from lattice.bus.nats_link import is_no_responders
 from lattice.errors import DeniedError, LatticeError, UnavailableError
 
 BATCH = 256
@@ -97,7 +96,7 @@ class Reader:
         self._sources: dict[str, _Source] = {}  # by consumer
         self._addresses: dict[str, _Source] = {}
         self._refusals = ExitStack()
-        self._subscription: Subscription | None = None
+        self._attachment: Attachment | None = None
         self._is_lost = False
         self._is_closed = False
 
@@ -113,7 +112,7 @@ class Reader:
             DeniedError: this identity may read none of the filters.
             UnavailableError: the stream cannot be reached.
         """
-        self._subscription = await self._link.attach(f"{self._base}.*", "", self._mailbox)
+        self._attachment = await self._link.attach(f"{self._base}.*", "", self._mailbox)
         self._link.reconnect_listeners.add(self._on_reconnect)
         await self._attach()
 
@@ -123,8 +122,8 @@ class Reader:
         self._mailbox.close()
         self._refusals.close()
         self._link.reconnect_listeners.discard(self._on_reconnect)
-        if self._subscription is not None:
-            await self._link.detach(self._subscription)
+        if self._attachment is not None:
+            await self._attachment.end()
 
     async def next(self) -> Delivery | Reattached:
         """Return the next message, or `REATTACHED` when consumers were made again.

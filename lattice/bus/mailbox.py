@@ -46,7 +46,9 @@ class Mailbox(Generic[T]):
         self._items: deque[T] = deque()
         self._error: Exception | None = None
         self._is_closed = False
-        self._changed = anyio.Event()
+        self._reader: anyio.Event | None = None  # set to wake the reader that waits
+        self.at_once: Callable[[T], bool] | None = None
+        """Takes an item that comes while none waits, or returns False; it must raise nothing."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -55,6 +57,8 @@ class Mailbox(Generic[T]):
         """Take an item and return True, or count it as dropped and return False."""
         if self._is_closed:
             return False
+        if self.at_once is not None and not self._items and self.at_once(item):
+            return True
         size = self._size_of(item) if self._size_of else 0
         if len(self._items) >= self._limit or (self._items and self._bytes + size > BYTES_MAX):
             self.dropped += 1
@@ -66,7 +70,8 @@ class Mailbox(Generic[T]):
             return False
         self._items.append(item)
         self._bytes += size
-        self._changed.set()
+        if self._reader is not None:
+            self._wake()
         return True
 
     def take(self) -> T | None:
@@ -76,19 +81,19 @@ class Mailbox(Generic[T]):
     def fail(self, error: Exception) -> None:
         """End the iteration with an error, after what waits has been read."""
         self._error = self._error or error
-        self._changed.set()
+        self._wake()
 
     def close(self) -> None:
         """End the iteration now; what still waits is discarded."""
         self._is_closed = True
         self._items.clear()
         self._bytes = 0
-        self._changed.set()
+        self._wake()
 
     def finish(self) -> None:
         """End the iteration after what waits has been read; nothing more is taken."""
         self._is_closed = True
-        self._changed.set()
+        self._wake()
 
     def __aiter__(self) -> Mailbox[T]:
         return self
@@ -99,9 +104,14 @@ class Mailbox(Generic[T]):
                 raise StopAsyncIteration
             if self._error is not None:
                 raise self._error
-            self._changed = anyio.Event()
-            await self._changed.wait()
+            self._reader = anyio.Event()
+            await self._reader.wait()
         return self._pop()
+
+    def _wake(self) -> None:
+        if self._reader is not None:
+            self._reader.set()
+            self._reader = None
 
     def _pop(self) -> T:
         item = self._items.popleft()

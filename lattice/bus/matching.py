@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from lattice.bus.base import PAYLOAD_BYTES_MAX
 from lattice.errors import InvalidError
 
 SUBJECT_BYTES_MAX = 2048
 """Bytes of a subject: a protocol line of nats-server ends at 4,096 by default."""
+
+SUBJECTS_KNOWN = 1024
+"""Subjects whose check is remembered: a process calls few of them, very often."""
 
 _TOKEN = r"[^\s.*>\x00-\x1f\x7f]+"  # noqa: S105 - a token of a subject, nothing secret
 _SUBJECT = re.compile(rf"{_TOKEN}(\.{_TOKEN})*")
@@ -29,11 +33,16 @@ def check_subject(subject: str) -> None:
     Raises:
         InvalidError: empty tokens, wildcards, white space, or too long.
     """
-    if not _SUBJECT.fullmatch(subject) or len(subject) > SUBJECT_BYTES_MAX:
+    if not _is_subject(subject):
         raise InvalidError(
             f"{subject[:100]!r} is not a subject: tokens without spaces, '*' and '>', "
             f"joined by dots, at most {SUBJECT_BYTES_MAX} bytes"
         )
+
+
+@lru_cache(maxsize=SUBJECTS_KNOWN)
+def _is_subject(subject: str) -> bool:
+    return len(subject) <= SUBJECT_BYTES_MAX and _SUBJECT.fullmatch(subject) is not None
 
 
 def check_pattern(pattern: str) -> None:
@@ -95,6 +104,8 @@ def check_payload(
         InvalidError: a header is malformed, or body and headers together are larger than the
             limit.
     """
+    if not headers and len(body) <= limit_bytes:  # most messages of the data path
+        return
     for name, value in (headers or {}).items():
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
             raise InvalidError(

@@ -19,12 +19,14 @@ import anyio.lowlevel
 from lattice.bus.base import Connection, ConnectionState, Handler, Packet
 from lattice.bus.mailbox import Mailbox, body_bytes
 from lattice.bus.matching import check_message, check_pattern, covers
+from lattice.bus.memory_durable import MemoryJobs
 from lattice.bus.memory_log import MemoryLog, MemoryObjects
 from lattice.bus.memory_store import MemoryStore
 from lattice.bus.options import INBOX_PREFIX
 from lattice.bus.serving import answer_requests
 from lattice.clock import Clock, SystemClock
 from lattice.errors import DeadlineExceededError, NoRouteError, UnavailableError
+from lattice.wire.subjects import Names
 
 REPLIES_MAX = 65_536
 """Replies that wait for one `request_many`: as many hosts as a lattice may have."""
@@ -36,13 +38,18 @@ SERVED_PENDING_MAX = 65_536
 def memory_connection(lattice: str, *, clock: Clock | None = None) -> Connection:
     """Return a new, empty lattice in memory; `clock` decides over expiry and record times."""
     clock = clock or SystemClock()
+    names, bus = Names(lattice), MemoryBus()
+    jobs = MemoryJobs(
+        bus, names.jobs().removesuffix(">"), names.job_signals().removesuffix(">"), clock=clock
+    )
     return Connection(
         lattice=lattice,
-        bus=MemoryBus(),
+        bus=bus,
         control=MemoryStore(clock),
         hosts=MemoryStore(clock),
         events=MemoryLog(clock),
         artifacts=MemoryObjects(),
+        jobs=jobs,
     )
 
 
@@ -155,8 +162,8 @@ class MemoryBus:
         self._check_open()
         await anyio.lowlevel.checkpoint()
 
-    async def _reply(self, packet: Packet) -> None:
-        await self._send(packet)
+    async def _reply(self, subject: str, body: bytes, headers: Mapping[str, str]) -> None:
+        await self._send(Packet(subject=subject, body=body, headers=headers))
 
     async def _send(self, packet: Packet) -> bool:
         """Deliver and tell whether anybody listens."""

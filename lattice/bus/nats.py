@@ -1,7 +1,7 @@
 """The bus over NATS: see `Bus`, held to it by tests/contract.
 
 It adds no meaning to what NATS does: at most once, and nothing is kept while the connection is
-down. The connection itself is `lattice.bus.nats_link`.
+down. The connection itself is a `lattice.bus.link`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from contextlib import asynccontextmanager
 import anyio
 
 from lattice.bus.base import ConnectionState, Handler, Packet
+from lattice.bus.link import Link, is_no_responders
 from lattice.bus.mailbox import Mailbox, body_bytes
 from lattice.bus.matching import check_subject
-from lattice.bus.nats_link import PENDING_MAX, NatsLink, is_no_responders
 from lattice.bus.serving import answer_requests
+
+PENDING_MAX = 65_536
+"""Requests between the connection and a server's own bounded queue, which takes them at once."""
 
 REPLIES_MAX = 65_536
 """Replies that wait for one `request_many`: as many hosts as a lattice may have."""
@@ -24,7 +27,7 @@ REPLIES_MAX = 65_536
 class NatsBus:
     """See `Bus`."""
 
-    def __init__(self, link: NatsLink) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
 
     @property
@@ -89,13 +92,13 @@ class NatsBus:
         mailbox: Mailbox[Packet] = Mailbox(
             f"subscription to {subject}", limit=pending_max, size_of=body_bytes
         )
-        subscription = await self._link.attach(subject, queue, mailbox)
+        attachment = await self._link.attach(subject, queue, mailbox)
         try:
             yield mailbox
         finally:
             mailbox.close()
             with anyio.CancelScope(shield=True):
-                await self._link.detach(subscription)
+                await attachment.end()
 
     @asynccontextmanager
     async def serve(
@@ -109,18 +112,20 @@ class NatsBus:
         mailbox: Mailbox[Packet] = Mailbox(
             f"requests to {subject}", limit=PENDING_MAX, size_of=body_bytes
         )
-        subscription = await self._link.attach(subject, queue, mailbox)
+        attachment = await self._link.attach(subject, queue, mailbox)
 
         async def stop() -> None:
-            await self._link.drain(subscription)
+            await attachment.drain()
             mailbox.finish()
 
-        async with answer_requests(mailbox, stop, self._reply, handler, concurrency=concurrency):
+        async with answer_requests(
+            mailbox, stop, self._reply, handler, concurrency=concurrency, box=mailbox
+        ):
             yield
 
     async def flush(self) -> None:
         """See `Bus.flush`."""
         await self._link.flush()
 
-    async def _reply(self, packet: Packet) -> None:
-        await self._link.send(packet.subject, packet.body, headers=packet.headers)
+    async def _reply(self, subject: str, body: bytes, headers: Mapping[str, str]) -> None:
+        await self._link.send(subject, body, headers=headers)

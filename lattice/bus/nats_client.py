@@ -14,9 +14,10 @@ from nats.aio.client import Client, Srv
 
 
 class NatsClient(Client):
-    """One connection; `requires_tls` is set before connecting."""
+    """One connection; `requires_tls` is set before connecting, `wants_certificate` by a server."""
 
     requires_tls = False
+    wants_certificate = False
 
     async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
         """Send what is buffered before a ping that somebody waits for.
@@ -44,6 +45,7 @@ class NatsClient(Client):
 
         nats-py goes on in plain text when the server offers no TLS, whatever the caller asked.
         """
+        self.wants_certificate = bool(info.get("tls_verify"))
         if initial_connection and self.requires_tls and not info.get("tls_required"):
             raise errors.SecureConnWantedError
         await super()._process_info(info, initial_connection)

@@ -6,37 +6,23 @@ Reading configuration is not done here, nor is anything of the lattice opened.
 from __future__ import annotations
 
 import secrets
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
-import nkeys
 from nats import errors
 
+from lattice.bus.connect_failures import CertificateWantedError, NoTlsError, connect_failure
+from lattice.bus.credentials import read_credentials, tls_context
+from lattice.bus.link import CLOSE_S, PENDING_BYTES_MAX, PING_INTERVAL_S, PINGS_MAX
 from lattice.bus.nats_client import NatsClient
 from lattice.bus.nats_link import NatsLink
-from lattice.bus.options import ConnectOptions, server_address
-from lattice.errors import DeniedError, InvalidError, LatticeError, UnavailableError
-
-PING_INTERVAL_S = 10
-"""Seconds between keep-alive pings: with `PINGS_MAX` a silent peer is noticed within 30 s."""
-
-PINGS_MAX = 2
-"""Pings without an answer after which the connection counts as dead."""
+from lattice.bus.options import ConnectOptions
 
 RECONNECT_WAIT_S = (0.05, 0.35)
 """Range of the wait between attempts to one server. Each process draws its own, so that a
 restarted server is not met by all of them at once."""
-
-PENDING_BYTES_MAX = 2 * 1024 * 1024
-"""Bytes in the outgoing buffer above which a publisher waits: twice the largest message."""
-
-CLOSE_S = 2.0
-"""Seconds for the last messages of a closing connection to leave."""
 
 ABANDON_S = 0.1
 """Seconds for closing a connection that did not come about: it has nothing to send."""
@@ -112,7 +98,8 @@ async def _connect(client: NatsClient, link: NatsLink, options: ConnectOptions) 
     if not is_connected:
         with anyio.CancelScope(shield=True):
             await _close(client, ABANDON_S)
-        raise _failure(options, attempts)
+        is_wanted = options.tls_cert is None and client.wants_certificate
+        raise connect_failure(options, _failures(attempts, is_certificate_wanted=is_wanted))
 
 
 async def _close(client: NatsClient, limit_s: float) -> None:
@@ -124,121 +111,35 @@ async def _close(client: NatsClient, limit_s: float) -> None:
         await client.close()
 
 
-def _failure(options: ConnectOptions, attempts: list[Exception]) -> LatticeError:
-    """Return the error for a first connection that did not come about.
-
-    A refusal says more than a server that is away, so it is told first.
-    """
-    where = ", ".join(server_address(server) for server in options.servers)
+def _failures(attempts: list[Exception], *, is_certificate_wanted: bool) -> list[Exception]:
+    """Return what the attempts raised, with nats-py's own words about TLS as ours."""
+    found: list[Exception] = []
     for error in attempts:
-        text = str(error).lower()
-        if "authorization" in text or "authentication" in text:
-            given = _identity_name(options)
-            return DeniedError(
-                f"NATS at {where} refuses {given}: pass the user's own with --creds or --nkey",
-                servers=[server_address(server) for server in options.servers],
-            )
-    for error in attempts:
-        if isinstance(error, ssl.SSLError | errors.SecureConnWantedError):
-            return _tls_failure(where, error)
-    reason = "no answer in time"
-    for error in attempts:
-        if not isinstance(error, TimeoutError):
-            reason = str(error).removeprefix("nats: ") or type(error).__name__
-    return UnavailableError(
-        f'cannot reach NATS at {where}: {reason}; start one with "lattice up", or pass --nats',
-        servers=[server_address(server) for server in options.servers],
-    )
-
-
-def _tls_failure(where: str, error: Exception) -> LatticeError:
-    if isinstance(error, errors.SecureConnWantedError):
-        return UnavailableError(
-            f"NATS at {where} offers no TLS, and TLS was asked for: use a nats:// URL without "
-            "--tls-ca, or mend the server"
-        )
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return UnavailableError(
-            f"certificate of NATS at {where} is not trusted: {error.verify_message}; "
-            "pass its authority with --tls-ca"
-        )
-    reason = getattr(error, "reason", None) or str(error)
-    if "ALERT" in reason.upper() and "CERTIFICATE" in reason.upper():
-        return DeniedError(
-            f"NATS at {where} wants another client certificate ({reason}): "
-            "pass one with --tls-cert and --tls-key"
-        )
-    return UnavailableError(f"TLS with NATS at {where} failed: {reason}")
+        if isinstance(error, errors.SecureConnWantedError):
+            found.append(NoTlsError())
+        elif is_certificate_wanted and isinstance(error, ConnectionError | errors.UnexpectedEOF):
+            found.append(CertificateWantedError())
+        else:
+            found.append(error)
+    return found
 
 
 def _identity(options: ConnectOptions) -> dict[str, Any]:
     """Return nats-py's arguments for the identity, its files checked before it reads them."""
+    identity = read_credentials(options)
     if options.creds is not None:
-        text = _read("creds", options.creds).decode("ascii", "replace")
-        if "BEGIN NATS USER JWT" not in text or "BEGIN USER NKEY SEED" not in text:
-            raise InvalidError(f"creds file {options.creds} has no user JWT and seed")
         return {"user_credentials": str(options.creds)}
-    if options.nkey_seed_path is not None:
-        seed = _read("nkey", options.nkey_seed_path).strip()
-        return {"nkeys_seed_str": _seed(seed, f"nkey file {options.nkey_seed_path}")}
-    if options.nkey_seed:
-        return {"nkeys_seed_str": _seed(options.nkey_seed.strip(), "nkey seed")}
-    if options.user:
-        return {"user": options.user, "password": options.password}
-    if options.token:
-        return {"token": options.token}
-    return {}
-
-
-def _seed(seed: bytes, source: str) -> str:
-    try:
-        nkeys.from_seed(bytearray(seed)).wipe()
-    except (nkeys.NkeysError, ValueError) as error:
-        reason = str(error) or type(error).__name__
-        raise InvalidError(f"{source} holds no nkey seed (S..., 58 characters): {reason}") from None
-    return seed.decode("ascii")
+    if identity.seed:
+        return {"nkeys_seed_str": identity.seed.decode("ascii")}
+    if identity.user:
+        return {"user": identity.user, "password": identity.password}
+    return {"token": identity.token} if identity.token else {}
 
 
 def _tls(options: ConnectOptions) -> dict[str, Any]:
     """Return nats-py's argument for TLS, empty unless TLS is asked for."""
-    is_tls_url = any(urlsplit(server).scheme in ("tls", "wss") for server in options.servers)
-    if not (is_tls_url or options.tls_ca or options.tls_cert):
-        return {}
-    if options.tls_ca is not None:
-        _read("tls-ca", options.tls_ca)
-    try:
-        context = ssl.create_default_context(cafile=options.tls_ca)
-    except ssl.SSLError as error:
-        raise InvalidError(f"tls-ca file {options.tls_ca} holds no certificate: {error}") from None
-    if options.tls_cert is not None and options.tls_key is not None:
-        _read("tls-cert", options.tls_cert)
-        _read("tls-key", options.tls_key)
-        try:
-            context.load_cert_chain(options.tls_cert, options.tls_key)
-        except ssl.SSLError as error:
-            raise InvalidError(
-                f"tls-cert {options.tls_cert} and tls-key {options.tls_key} do not fit: {error}"
-            ) from None
-    return {"tls": context}
-
-
-def _read(what: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidError(f"{what} file {path} cannot be read: {error.strerror}") from None
-
-
-def _identity_name(options: ConnectOptions) -> str:
-    if options.creds is not None:
-        return f"the credentials of {options.creds}"
-    if options.nkey_seed_path is not None:
-        return f"the nkey of {options.nkey_seed_path}"
-    if options.nkey_seed:
-        return "the given nkey"
-    if options.user:
-        return f"user {options.user} and its password"
-    return "the given token" if options.token else "a client without credentials"
+    context = tls_context(options)
+    return {} if context is None else {"tls": context}
 
 
 def _draw(bounds: tuple[float, float]) -> float:

@@ -1,4 +1,4 @@
-"""One connection to NATS as the bus and the JetStream parts of this package use it.
+"""The link over nats-py: see `lattice.bus.link`, held to it by tests/contract.
 
 It sends, subscribes, waits for replies, knows whether the server can be reached, and turns what
 nats-py reports into the errors of the lattice. It adds no meaning to what NATS does and keeps
@@ -8,7 +8,6 @@ nothing while the connection is down.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from nats.aio.subscription import Subscription
 from lattice.bus.base import DRAIN_S, PAYLOAD_BYTES_MAX, ConnectionState, Packet
 from lattice.bus.inbox import Inbox, OneReply
 from lattice.bus.intakes import Intakes
+from lattice.bus.link import CONTROL_S, is_no_responders, read_violation
 from lattice.bus.mailbox import Mailbox
 from lattice.bus.matching import check_pattern, check_payload
 from lattice.bus.nats_client import NatsClient
@@ -31,19 +31,11 @@ from lattice.errors import (
     UnavailableError,
 )
 
-CONTROL_S = 5.0
-"""Seconds for one exchange with the server itself (flush, subscribe), reconnecting included."""
-
 PENDING_MAX = 65_536
 """Messages between nats-py's reader and our own bounded queues, which take them at once."""
 
 RECHECK_S = 0.01
 """Seconds between looks while nats-py knows of a loss and has not told us yet."""
-
-_VIOLATION = re.compile(
-    r'permissions violation for (publish|subscription) to "([^"]*)"(?: using queue "([^"]*)")?',
-    re.IGNORECASE,
-)
 
 _log = logging.getLogger(__name__)
 
@@ -171,7 +163,7 @@ class NatsLink:
                 f"NATS did not confirm what was sent: {_reason(error)}"
             ) from None
 
-    async def attach(self, subject: str, queue: str, mailbox: Mailbox[Packet]) -> Subscription:
+    async def attach(self, subject: str, queue: str, mailbox: Mailbox[Packet]) -> _Attached:
         """Subscribe into a mailbox; on return the server knows the interest.
 
         Raises:
@@ -184,20 +176,7 @@ class NatsLink:
             mailbox.offer(_packet(message))
 
         await self.connected(CONTROL_S)
-        return await self._subscribe(subject, queue, deliver)
-
-    async def detach(self, subscription: Subscription) -> None:
-        """Take no more messages; what is on its way is dropped."""
-        await _unsubscribe(subscription)
-
-    async def drain(self, subscription: Subscription) -> None:
-        """Take no more messages, and return when those on their way have arrived."""
-        with anyio.move_on_after(DRAIN_S):
-            try:
-                await subscription.drain()  # type: ignore[no-untyped-call]  # by nats-py
-            except errors.Error as error:
-                _log.debug("subscription ends without draining: %s", _reason(error))
-        await _unsubscribe(subscription)
+        return _Attached(await self._subscribe(subject, queue, deliver))
 
     # --- what connect_nats and nats-py tell -------------------------------------------------
 
@@ -216,12 +195,12 @@ class NatsLink:
 
     async def on_error(self, error: Exception) -> None:
         """Give a refusal to who caused it, and log everything else without a traceback."""
-        match = _VIOLATION.search(str(error))
-        if match is None:
+        violation = read_violation(str(error))
+        if violation is None:
             self._complain(_reason(error))
             return
-        what, subject, queue = match[1].lower(), match[2], match[3] or ""
-        if what == "publish":
+        subject, queue = violation.subject, violation.queue
+        if violation.operation == "publish":
             subject = self.intakes.subject(subject)
             denial = DeniedError(
                 f"this identity may not publish to {subject}", subject=subject, operation="publish"
@@ -318,9 +297,24 @@ class NatsLink:
                 raise UnavailableError("this connection to NATS is closed")
 
 
-def is_no_responders(packet: Packet) -> bool:
-    """Tell whether a reply is the server's word that nobody listens (NATS ADR-2)."""
-    return not packet.body and packet.headers.get("Status") == "503"
+@dataclass(eq=False, slots=True)
+class _Attached:
+    """See `lattice.bus.link.Attachment`."""
+
+    subscription: Subscription
+
+    async def end(self) -> None:
+        """See `Attachment.end`."""
+        await _unsubscribe(self.subscription)
+
+    async def drain(self) -> None:
+        """See `Attachment.drain`."""
+        with anyio.move_on_after(DRAIN_S):
+            try:
+                await self.subscription.drain()  # type: ignore[no-untyped-call]  # by nats-py
+            except errors.Error as error:
+                _log.debug("subscription ends without draining: %s", _reason(error))
+        await _unsubscribe(self.subscription)
 
 
 async def _unsubscribe(subscription: Subscription) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
-from lattice.config import url_fault
+from lattice.config import nats_client, url_fault
 from lattice.errors import InvalidError
 
 CONNECT_TIMEOUT_S = 5.0
@@ -44,6 +45,7 @@ class ConnectOptions:
     name: str = "lattice"  # shown in the server's monitoring
     inbox_prefix: str = INBOX_PREFIX
     connect_timeout_s: float = CONNECT_TIMEOUT_S
+    client: Literal["muxed", "nats-py"] = field(default_factory=nats_client)
 
     def __post_init__(self) -> None:
         """Refuse combinations that cannot work, before anything is opened.
@@ -76,6 +78,11 @@ class ConnectOptions:
             faults.append("tls_cert: needs tls_key with it, and the other way round")
         if faults:
             raise InvalidError("connection options cannot be used", faults)
+
+
+def uses_websocket(options: ConnectOptions) -> bool:
+    """Tell whether the servers are reached over websocket: all of them are, or none."""
+    return _is_websocket(options.servers[0])
 
 
 def server_address(server: str) -> str:

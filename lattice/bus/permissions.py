@@ -83,6 +83,7 @@ def _host(names: Names, host: str) -> Permissions:
             names.log("*", host),
             names.every_call(),
             names.every_call_at(),
+            names.every_departure(),
             names.every_http(),
             INBOXES,
             *_key_write(names.hosts_bucket, host),
@@ -94,13 +95,17 @@ def _host(names: Names, host: str) -> Permissions:
             names.lead("wake"),
             *_key_read(control, subjects.TERM),
             *_object_read(names.artifacts_bucket),
+            *_jobs(names),
+            *_job_work(names),
         ),
         subscribe=(
             names.ping(),
             names.host_control(host, ">"),
             names.calls_at(host),
             f"{names.every_call()} {subjects.CALL_QUEUE}",
+            names.every_departure(),
             f"{names.every_http()} {subjects.HTTP_QUEUE}",
+            names.job_signals(),
         ),
     )
 
@@ -111,12 +116,15 @@ def _scheduler(names: Names) -> Permissions:
         _kv(names.hosts_bucket),
         _objects(names.artifacts_bucket),
         names.events_stream,
+        names.jobs_stream,
     )
     return Permissions(
         publish=(
             names.every_control(),
             names.events(),
             names.log("*", "*"),
+            names.jobs(),
+            names.job_signals(),
             INBOXES,
             "$JS.API.INFO",
             f"{names.intake('ctl', '*')}.>",
@@ -130,6 +138,7 @@ def _scheduler(names: Names) -> Permissions:
             names.heartbeat("*"),
             names.events(),
             names.disconnects(),
+            names.job_signals(),
         ),
     )
 
@@ -139,13 +148,15 @@ def _client(names: Names) -> Permissions:
         publish=(
             names.every_call(),
             names.every_call_at(),
+            names.every_departure(),
             names.every_http(),
             names.api("get"),
             names.api("list"),
             names.lead("wake"),
             *_consume(names.events_stream, names.events()),
+            *_jobs(names),
         ),
-        subscribe=(names.events(), names.log("*", "*")),
+        subscribe=(names.events(), names.log("*", "*"), names.job_signals()),
     )
 
 
@@ -166,6 +177,28 @@ def _operator(names: Names) -> Permissions:
         ),
         subscribe=client.subscribe,
     )
+
+
+def _jobs(names: Names) -> tuple[str, ...]:
+    """Return what submitting, following, cancelling and listing durable jobs needs.
+
+    Whoever may call every deployment may also end every job: both are the client's trust.
+    """
+    stream = names.jobs_stream
+    return (
+        names.jobs(),
+        names.job_signals(),
+        f"$JS.API.STREAM.MSG.GET.{stream}",
+        f"$JS.API.STREAM.MSG.DELETE.{stream}",
+        f"$JS.API.STREAM.INFO.{stream}",
+        *_consume(stream, names.jobs()),
+    )
+
+
+def _job_work(names: Names) -> tuple[str, ...]:
+    """Return what running durable jobs needs beside."""
+    stream = names.jobs_stream
+    return (f"$JS.API.CONSUMER.INFO.{stream}.*", f"$JS.ACK.{stream}.>")
 
 
 def _kv(bucket: str) -> str:

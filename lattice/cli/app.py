@@ -60,6 +60,12 @@ VERBS: Final = (
     Verb("new", "lattice.cli.verb_new:new_", "Make a small project from a template.", "Develop"),
     Verb("build", "lattice.cli.verb_build:build_", "Build the components of a project.", "Develop"),
     Verb(
+        "bindgen",
+        "lattice.cli.verb_bindgen:bindgen_",
+        "Write a typed Python module for the functions that a component exports.",
+        "Develop",
+    ),
+    Verb(
         "apply", "lattice.cli.verb_apply:apply_", "Submit the deployments of a manifest.", "Deploy"
     ),
     Verb(
@@ -77,8 +83,8 @@ VERBS: Final = (
     Verb("delete", "lattice.cli.verb_delete:delete_", "Remove deployments.", "Deploy"),
     Verb(
         "history",
-        "lattice.cli.verb_adjust:history_",
-        "List the generations of a deployment that are kept.",
+        "lattice.cli.verb_history:history_",
+        "Show the generations of a deployment that are kept, and what happened to it.",
         "Deploy",
     ),
     Verb(
@@ -156,6 +162,44 @@ VERBS: Final = (
     ),
     Verb("call", "lattice.cli.verb_call:call_", "Call a function of a deployment.", "Use"),
     Verb(
+        "job submit",
+        "lattice.cli.verb_job:submit_",
+        "Store a call of a deployment's function, which is run when a replica is there.",
+        "Use",
+    ),
+    Verb(
+        "job result",
+        "lattice.cli.verb_job:result_",
+        "Print the value with which a job ended, and wait for it.",
+        "Use",
+    ),
+    Verb("job status", "lattice.cli.verb_job:status_", "Show what is known of a job.", "Use"),
+    Verb(
+        "job cancel",
+        "lattice.cli.verb_job:cancel_",
+        "Have a job end as cancelled, or remove a schedule.",
+        "Use",
+    ),
+    Verb("job list", "lattice.cli.verb_job:list_", "List jobs and schedules, oldest first.", "Use"),
+    Verb(
+        "job dead",
+        "lattice.cli.verb_job:dead_",
+        "List dead letters, which are jobs that failed.",
+        "Use",
+    ),
+    Verb(
+        "job redrive",
+        "lattice.cli.verb_job:redrive_",
+        "Have dead letters tried again.",
+        "Use",
+    ),
+    Verb(
+        "job schedule",
+        "lattice.cli.verb_job:schedule_",
+        "Store a call that is submitted again and again, each time as a job of its own.",
+        "Use",
+    ),
+    Verb(
         "label host", "lattice.cli.verb_label:host_", "Change the labels of a running host.", "Use"
     ),
     Verb("cordon", "lattice.cli.verb_maintain:cordon_", "Have a host take no new replicas.", "Use"),
@@ -221,6 +265,7 @@ VERBS: Final = (
 OUTER: Final = {
     "get": "List hosts, deployments or replicas.",
     "label": "Change labels.",
+    "job": "Store calls and fetch their outcomes (durable jobs).",
     "context": "Keep settings of lattices under names.",
     "auth": "Make keys and the permissions of a nats-server.",
 }

@@ -23,18 +23,18 @@ def argument(text: str) -> Any:
             nested too deep.
     """
     if text.startswith("@"):
-        from lattice.bus.base import PAYLOAD_BYTES_MAX
+        from lattice.wire.large import LARGE_BYTES_MAX
 
         try:
             with (
                 nullcontext(sys.stdin.buffer) if text == "@-" else Path(text[1:]).open("rb") as file
             ):
-                body = file.read(PAYLOAD_BYTES_MAX + 1)
+                body = file.read(LARGE_BYTES_MAX + 1)
         except OSError as exc:
             raise InvalidError(f"cannot read the argument {text}: {exc.strerror}") from None
-        if len(body) > PAYLOAD_BYTES_MAX:
+        if len(body) > LARGE_BYTES_MAX:
             raise InvalidError(
-                f"the argument {text} has more than the {PAYLOAD_BYTES_MAX} bytes of one call"
+                f"the argument {text} has more than the {LARGE_BYTES_MAX} bytes of one call"
             )
         return {"base64": base64.b64encode(body).decode()}
     try:

@@ -88,10 +88,12 @@ def settings_of(options: Options) -> config.Settings:
 @asynccontextmanager
 async def client_of(options: Options) -> AsyncIterator[LatticeClient]:
     """Yield a client of the lattice that the options name. `Raises:` as `client.connect`."""
+    from lattice.cli.tracing import exporting
     from lattice.client import connect
 
-    async with connect(settings_of(options), client_id=user_name()) as client:
-        yield client
+    with exporting("lattice-cli"):
+        async with connect(settings_of(options), client_id=user_name()) as client:
+            yield client
 
 
 async def host_names(client: LatticeClient) -> dict[str, str]:

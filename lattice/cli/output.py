@@ -40,6 +40,15 @@ def print_json_line(value: object) -> None:
     print(json.dumps(plain(value), ensure_ascii=False, default=_bytes), flush=True)
 
 
+def print_aside(value: object) -> None:
+    """Print one value as one line of JSON on the standard error output, where the output itself
+    has the bytes of a stream; nothing for None.
+    """
+    if value is not None:
+        line = json.dumps(plain(value), ensure_ascii=False, default=_bytes)
+        print(line, file=sys.stderr, flush=True)
+
+
 def print_json_to_fit(value: object) -> None:
     """Print one value as one line of JSON; indented on a terminal that it is too long for."""
     line = json.dumps(plain(value), ensure_ascii=False, default=_bytes)

@@ -35,6 +35,8 @@ VARIABLES = """\
 `LATTICE_TLS_CERT`, `LATTICE_TLS_KEY` | as the options |
 | `LATTICE_CONTEXT` | the context in use |
 | `LATTICE_CONFIG_HOME` | where contexts are kept, in place of `~/.config/lattice` |
+| `LATTICE_NATS_CLIENT` | `nats-py` takes that client in place of the lattice's own (`muxed`), \
+to compare them |
 | `LATTICE_LOG` | the least level that processes log: `debug`, `info`, `warning`, `error` |
 | `LATTICE_DEBUG` | `1` shows where in the program an error came from |
 | `OTEL_TRACES_EXPORTER` | where `lattice serve` and `lattice host` send spans: `console`, or what \

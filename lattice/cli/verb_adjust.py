@@ -1,4 +1,4 @@
-"""`lattice history|rollback|scale|pause|resume`: deployments that stand."""
+"""`lattice rollback|scale|pause|resume`: deployments that stand."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter, validators
 
 from lattice.cli.options import DEFAULT, Options, Seconds, client_of
-from lattice.cli.output import print_json, print_table, printable, progress_bars, text_of
+from lattice.cli.output import print_json, printable, progress_bars, text_of
 from lattice.client.deploying import READY_TIMEOUT_S, Applied
-from lattice.client.views import GenerationView
 
 if TYPE_CHECKING:
     from lattice.client import LatticeClient
@@ -18,31 +17,6 @@ WAIT_S = READY_TIMEOUT_S
 
 Expect = Annotated[int | None, Parameter(validator=validators.Number(gte=1))]
 """`--expect REVISION`."""
-
-
-async def history_(name: str, /, *, options: Options = DEFAULT) -> None:
-    """List the generations of a deployment that are kept.
-
-    Parameters
-    ----------
-    name
-        The deployment.
-    """
-    async with client_of(options) as client:
-        found = await client.history(name)
-    if options.is_json:
-        print_json(found)
-        return
-    print_table(
-        ("generation", "state", "submitted by", "images"),
-        [
-            (each.generation, _state(each), each.submitted_by, _images(each))
-            for each in found.generations
-        ],
-        empty="no generation is kept",
-    )
-    if found.reverted:
-        print(f"went back from generation {found.reverted}: {printable(found.reason) or '-'}")
 
 
 async def rollback_(
@@ -178,19 +152,3 @@ async def _finish(
     elif wait_s is not None and done.status is not None:
         status = done.status
         print(f"{done.name}: ready, {status.running} of {status.wanted} replicas run")
-
-
-def _state(generation: GenerationView) -> str:
-    states = {
-        "current": generation.current,
-        "good": generation.good,
-        "given up": generation.given_up,
-    }
-    return ", ".join(name for name, holds in states.items() if holds)
-
-
-def _images(generation: GenerationView) -> str:
-    """Return the images by part, each digest cut to what tells generations apart."""
-    return " ".join(
-        f"{part}={image.removeprefix('sha256:')[:12]}" for part, image in generation.images.items()
-    )

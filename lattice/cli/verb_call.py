@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from lattice.cli.arguments import argument
 from lattice.cli.options import DEFAULT, Options, Seconds, client_of, host_names
-from lattice.cli.output import print_json, print_table, printable, short_ids
+from lattice.cli.output import print_aside, print_json, print_table, printable, short_ids
+from lattice.cli.streaming import Streams, stream_call
 from lattice.client.calling import CALL_DEADLINE_S, CallResult
+from lattice.errors import InvalidError
 from lattice.wire.messages import Leg
 
 DEADLINE_S = CALL_DEADLINE_S
 
+OneFile = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
+"""A file, or `-` for the shell's in- or output."""
 
-async def call_(
+
+async def call_(  # noqa: PLR0913 - each is an option
     deployment: str,
     function: str,
     /,
     *args: Annotated[str, Parameter(allow_leading_hyphen=True)],
     deadline: Seconds = DEADLINE_S,
     key: str | None = None,
+    route: Literal["auto", "local", "remote", "durable"] = "auto",
     detail: bool = False,
+    send: OneFile = None,
+    receive: OneFile = None,
     options: Options = DEFAULT,
 ) -> None:
     """Call a function of a deployment.
@@ -46,25 +54,74 @@ async def call_(
         How long to wait for the answer, such as 500ms or 2m.
     key
         Passed on to the callee, for callees that deduplicate.
+    route
+        How the call travels. A command is no host, so `auto` is `remote`: over NATS, to any ready
+        replica. `local` and `durable` are refused by name.
     detail
         Show also who ran the call, how it was reached, how long it took, and the calls that it
         made itself.
+    send
+        A file whose bytes the guest reads as a stream while it runs; - is the standard input. The
+        deadline is then how long no byte need move.
+    receive
+        The file that gets what the guest writes as a stream. By default, and with -, that is the
+        standard output, and the value is told on the standard error output.
     """
+    _require_possible(route)
     values = [argument(text) for text in args]
+    if send is not None or receive is not None:
+        _require_plain(key, detail=detail)
+        await _stream(options, deployment, function, values, Streams(send, receive, deadline))
+        return
     async with client_of(options) as client:
         result = await client.call(
             deployment, function, values, deadline_s=deadline, key=key, as_json=True, detail=True
         )
         names = await host_names(client) if detail and not options.is_json else {}
-    if options.is_json:
+    _print_result(result, deployment, names, detail=detail, is_json=options.is_json)
+
+
+async def _stream(
+    options: Options, deployment: str, function: str, values: list[object], streams: Streams
+) -> None:
+    """Make a call with streams, and print its value; aside, where the bytes have the output."""
+    async with client_of(options) as client:
+        value = await stream_call(client, deployment, function, values, streams)
+    (print_aside if streams.fill_output else print_value)(value)
+
+
+def _require_plain(key: str | None, *, detail: bool) -> None:
+    """Return when a call may have streams. `Raises:` InvalidError."""
+    if key is not None or detail:
+        raise InvalidError("a call with streams takes neither --key nor --detail")
+
+
+def _require_possible(route: str) -> None:
+    """Return when a command can call by a route. `Raises:` InvalidError."""
+    if route == "local":
+        raise InvalidError(
+            "route local: only a guest calls in memory, from the host that it shares with the "
+            "callee; a command calls by route remote, --detail shows the routes of further calls"
+        )
+    if route == "durable":
+        raise InvalidError(
+            "route durable: a durable call is a job, see `lattice job submit`; `lattice call` "
+            "calls by route remote"
+        )
+
+
+def _print_result(
+    result: CallResult, deployment: str, names: Mapping[str, str], *, detail: bool, is_json: bool
+) -> None:
+    if is_json:
         print_json(result if detail else result.value)
         return
-    _print_value(result.value)
+    print_value(result.value)
     if detail:
         _print_detail(result, deployment, names)
 
 
-def _print_value(value: object) -> None:
+def print_value(value: object) -> None:
     """Print a value: a string as it is, anything else as JSON, and nothing for no result."""
     if isinstance(value, str):
         print(value if not sys.stdout.isatty() else "\n".join(map(printable, value.split("\n"))))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
-from cyclopts import Parameter, Token
+from cyclopts import Parameter, Token, validators
 
 from lattice.cli.options import DEFAULT, Options, client_of
 from lattice.cli.output import (
@@ -21,12 +22,16 @@ from lattice.cli.output import (
 from lattice.errors import InvalidError
 from lattice.model.quantity import parse_duration
 from lattice.wire.messages import Event
+from lattice.wire.past import SNAPSHOT
 
-HIDDEN = frozenset({"boot", "sequence"})
+HIDDEN = frozenset({"boot", "paused", "ranges", "revision", "sequence"})
 """Facts for programs, which the lines for people leave out."""
 
+PARTS_HIDDEN = frozenset({SNAPSHOT})
+"""Kinds that only tell programs what stands; people see them when they ask for them."""
 
-def _moment(_: object, tokens: Sequence[Token]) -> float:
+
+def moment(_: object, tokens: Sequence[Token]) -> float:
     """Return seconds since the Unix epoch of `5m` (ago) or `2026-01-31T12:00:00`."""
     text = tokens[0].value
     try:
@@ -41,17 +46,47 @@ def _moment(_: object, tokens: Sequence[Token]) -> float:
             raise ValueError(message) from None
 
 
+Moment = Annotated[float | None, Parameter(converter=moment, metavar="TIME")]
+"""A time of the past, as `moment` reads it."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which events are shown: those for which all that is given holds."""
+
+    kind: tuple[str, ...] = ()
+    """Only events of this kind, such as host-joined; may be repeated."""
+
+    entity: str = ""
+    """Only events about this, such as the id of a replica."""
+
+    deployment: str = ""
+    """Only events about this deployment and its replicas."""
+
+    host: str = ""
+    """Only events about this host, by name or id, and what runs there."""
+
+    source: str = ""
+    """Only events that this host or scheduler told, by its id."""
+
+
+EVERY = Filters()
+"""Every event."""
+
+
 async def events_(
     *,
     follow: Annotated[bool, Parameter(alias="-f")] = False,
-    since: Annotated[float | None, Parameter(converter=_moment, metavar="TIME")] = None,
-    kind: list[str] | None = None,
+    since: Moment = None,
+    after: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
+    filters: Filters = EVERY,
     options: Options = DEFAULT,
 ) -> None:
     """Show what happened in the lattice.
 
-    Events are kept, so nothing is missed between two looks. With --output json each line is one
-    event.
+    Events are kept, so nothing is missed between two looks; where some are missing all the same, a
+    line of the kind events-missing says so. With --output json each line is one event.
 
     Parameters
     ----------
@@ -59,18 +94,27 @@ async def events_(
         Go on with new events until Ctrl-C.
     since
         Only events of the last while (such as 5m) or after a time (2026-01-31T12:00:00).
-    kind
-        Only events of this kind, such as host-joined; may be repeated.
+    after
+        Only events after this position of the log: go on where another look ended.
     """
     async with client_of(options) as client:
-        async for event in client.events(follow=follow, since_s=since, kinds=kind or ()):
+        async for event in client.events(
+            follow=follow,
+            since_s=since,
+            after=after,
+            kinds=filters.kind,
+            entity=filters.entity,
+            deployment=filters.deployment,
+            host=filters.host,
+            source=filters.source,
+        ):
             if options.is_json:
                 print_json_line(event)
-            else:
-                print(_line(event), flush=True)
+            elif event.kind not in PARTS_HIDDEN or event.kind in filters.kind:
+                print(line_of(event), flush=True)
 
 
-def _line(event: Event) -> str:
+def line_of(event: Event) -> str:
     """Return an event as one line: only facts that tell something beside kind and entity."""
     facts = {
         key: value

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lattice.cli.options import DEFAULT, Options, client_of
 from lattice.cli.output import print_json, print_table, printable
-from lattice.client.explanations import Explanation, ScoreView, WhyNot
+from lattice.client.explanations import Explanation, MovingView, ScoreView, WhyNot
 
 POINT = (1 << 20) / 100
 """Score of one point; 100 points are one whole capacity of a host."""
@@ -61,7 +61,8 @@ def _tell(found: Explanation) -> None:
         print("\nwhere the next one would go" if not found.unplaced else "\nhosts that could")
         _print_scores(found.best, empty="")
     if found.reasons:
-        print("\nwhy not elsewhere: hosts by the first reason that keeps one more away")
+        where = "elsewhere" if found.placed else "anywhere"
+        print(f"\nwhy not {where}: hosts by the first reason that keeps one more away")
         print_table(
             ("hosts", "reason", "closest"),
             [(each.hosts, each.text, each.host_name) for each in found.reasons],
@@ -75,6 +76,9 @@ def _tell(found: Explanation) -> None:
             empty="no single constraint is what keeps it away",
         )
         print(f"\npreemption   {printable(found.preemption.text)}")
+    if found.moving:
+        print("\nunder way to a better place")
+        print_moving(found.moving)
     print(f"\nplanned {_age(found.planned_s)}, oldest heartbeat {_age(found.oldest_heartbeat_s)}")
 
 
@@ -91,6 +95,15 @@ def _tell_why_not(found: WhyNot) -> None:
         print("\nits score, and those of hosts that have it")
         _print_scores((found.score, *found.chosen), empty="")
     print(f"\nplanned {_age(found.planned_s)}, last heartbeat {_age(found.heartbeat_s)}")
+
+
+def print_moving(moves: Sequence[MovingView]) -> None:
+    """Print the replicas that are being moved to hosts that joined."""
+    print_table(
+        ("replica of", "leaves", "for", "because"),
+        [(each.deployment, each.host_name, each.to_host_name, each.reason) for each in moves],
+        empty="",
+    )
 
 
 def _print_scores(scores: Sequence[ScoreView], *, empty: str) -> None:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from lattice.cli.options import DEFAULT, Options, client_of
 from lattice.cli.output import own_labels, print_json, print_table, size_text
+from lattice.cli.past import print_past
 from lattice.cli.tainting import taint_word
+from lattice.cli.verb_events import Moment
 from lattice.client.views import DeploymentView, ReplicaList, reason_text
 
 MACHINE_LABEL = "lattice.machine"
 """The label that hosts of one machine share."""
 
 
-async def hosts_(*, labels: bool = False, options: Options = DEFAULT) -> None:
+async def hosts_(*, labels: bool = False, at: Moment = None, options: Options = DEFAULT) -> None:
     """List the hosts of the lattice.
 
     Parameters
     ----------
     labels
         Show also the labels that every host carries (lattice.arch, lattice.os, ...).
+    at
+        As it was a while ago (such as 5m) or at a time (2026-01-31T12:00:00), by the event log.
     """
+    if at is not None:
+        await print_past("hosts", at, options)
+        return
     async with client_of(options) as client:
         found = await client.hosts()
     if options.is_json:
@@ -46,8 +53,17 @@ async def hosts_(*, labels: bool = False, options: Options = DEFAULT) -> None:
     )  # fmt: skip
 
 
-async def deployments_(*, options: Options = DEFAULT) -> None:
-    """List the deployments."""
+async def deployments_(*, at: Moment = None, options: Options = DEFAULT) -> None:
+    """List the deployments.
+
+    Parameters
+    ----------
+    at
+        As it was a while ago (such as 5m) or at a time (2026-01-31T12:00:00), by the event log.
+    """
+    if at is not None:
+        await print_past("deployments", at, options)
+        return
     async with client_of(options) as client:
         found = await client.deployments()
     if options.is_json:
@@ -72,14 +88,21 @@ async def deployments_(*, options: Options = DEFAULT) -> None:
     )
 
 
-async def replicas_(deployment: str | None = None, /, *, options: Options = DEFAULT) -> None:
+async def replicas_(
+    deployment: str | None = None, /, *, at: Moment = None, options: Options = DEFAULT
+) -> None:
     """List replicas, and what could not be placed.
 
     Parameters
     ----------
     deployment
         Only those of this deployment.
+    at
+        As it was a while ago (such as 5m) or at a time (2026-01-31T12:00:00), by the event log.
     """
+    if at is not None:
+        await print_past("replicas", at, options, deployment=deployment)
+        return
     async with client_of(options) as client:
         found = await client.replicas(deployment)
     if options.is_json:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from lattice.cli import exits
 from lattice.cli.options import DEFAULT, Options, client_of
 from lattice.cli.output import print_json, print_table, printable
+from lattice.cli.verb_explain import print_moving
 from lattice.client.explanations import Moves
 
 
@@ -45,6 +46,9 @@ async def plan_(
                 f"{each.count} of {each.deployment} would leave {printable(each.host_name)} "
                 f"for {each.by}"
             )
+        if found.moving:
+            print("\nunder way already, whatever is applied")
+            print_moving(found.moving)
     is_short = any(moves.unplaced for moves in found.deployments)
     return exits.FAILED if exit_code and is_short else exits.DONE
 

@@ -16,7 +16,7 @@ from lattice.cli.files import read_component_file
 from lattice.cli.foreground import Foreground
 from lattice.cli.granting import Hosts, Mounts, http_grants, mounts
 from lattice.cli.options import Bytes, Output, Seconds
-from lattice.cli.output import print_error, print_json_line, print_json_to_fit
+from lattice.cli.output import print_aside, print_error, print_json_line, print_json_to_fit
 from lattice.cli.process import cache_directory
 from lattice.errors import GuestTrapError, InvalidError, LatticeError, NotFoundError
 from lattice.model.network import Network
@@ -95,7 +95,8 @@ async def run_(
     and writes to the output of this process, gets the words after -- as its arguments, and its
     exit status is this one's. With EXPORT that function is called and its value is printed as
     JSON, in one line unless it is too long for a terminal; arguments are written as for lattice
-    call.
+    call. A guest that streams bytes reads and writes the same in- and output; the value is then
+    told on the standard error output.
 
     The component sees no file, no variable and no network but what is named here. A trap prints
     the backtrace and ends with 134, a call that does not fit with 2, Ctrl-C with 130. Compiled
@@ -132,6 +133,8 @@ async def run_(
         return _ended(exc, as_json=is_json)
     if foreground.status is not None:
         return foreground.status
+    if assembly.streams_bytes and export is not None:
+        return _finished_aside(choice, value)
     return _finished(choice, value, is_command=export is None, as_json=is_json)
 
 
@@ -192,6 +195,13 @@ def _ended(error: LatticeError, *, as_json: bool) -> int:
         return status
     print_error(error, as_json=as_json)
     return exits.TRAPPED if isinstance(error, GuestTrapError) else exits.status_of(error)
+
+
+def _finished_aside(choice: Choice, value: Any) -> int:
+    from lattice.wire.values import to_json
+
+    print_aside(to_json(choice.type.result, value))
+    return exits.DONE
 
 
 def _finished(choice: Choice, value: Any, *, is_command: bool, as_json: bool) -> int:

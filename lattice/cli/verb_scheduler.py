@@ -14,6 +14,7 @@ from cyclopts import Parameter, validators
 from lattice.cli.options import DEFAULT, Options, settings_of
 from lattice.cli.output import print_json_line
 from lattice.cli.process import log_to_stderr, run_until_stopped
+from lattice.cli.tracing import exporting
 
 
 async def scheduler_(
@@ -67,4 +68,5 @@ async def scheduler_(
             else:
                 print(f"scheduler {identity} serves lattice {settings.lattice}", flush=True)
 
-    await run_until_stopped(work, ends_with_parent=ends_with_parent)
+    with exporting("lattice-scheduler"):
+        await run_until_stopped(work, ends_with_parent=ends_with_parent)

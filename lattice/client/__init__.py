@@ -9,6 +9,7 @@ from __future__ import annotations
 from lattice.client.calling import CallResult
 from lattice.client.deploying import Applied, Upload
 from lattice.client.differences import Difference
+from lattice.client.jobviews import JobView, Submitted
 from lattice.client.session import LatticeClient, connect
 from lattice.client.views import (
     DeploymentView,
@@ -22,6 +23,7 @@ from lattice.client.views import (
     UnplacedView,
     Upkeep,
 )
+from lattice.model.durable import Retry
 from lattice.wire.requests import LogLine
 
 __all__ = [
@@ -33,11 +35,14 @@ __all__ = [
     "GenerationView",
     "Generations",
     "HostView",
+    "JobView",
     "LatticeClient",
     "LogLine",
     "ReplicaList",
     "ReplicaView",
+    "Retry",
     "Status",
+    "Submitted",
     "UnplacedView",
     "Upkeep",
     "Upload",

@@ -69,6 +69,20 @@ class EvictionView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MovingView:
+    """A replica that is being moved to a host that joined: it leaves once another one is ready."""
+
+    deployment: str
+    generation: int = 0
+    host: str = ""
+    host_name: str = ""
+    to_host: str = ""
+    to_host_name: str = ""
+    points: int = 0  # that the move gains
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PreemptionView:
     """What driving out lower priorities does for one more replica, or would do."""
 
@@ -94,6 +108,7 @@ class Explanation:
     reasons: list[ReasonView] = field(default_factory=list[ReasonView])
     relaxations: list[RelaxationView] = field(default_factory=list[RelaxationView])
     preemption: PreemptionView = field(default_factory=PreemptionView)
+    moving: list[MovingView] = field(default_factory=list[MovingView])  # under way now
     planned_s: float | None = None  # seconds since the plan that this is told from
     oldest_heartbeat_s: float | None = None  # age of the oldest report of a host that is there
 
@@ -160,4 +175,5 @@ class Rehearsed:
     deployments: list[Moves] = field(default_factory=list[Moves])
     others: list[Moves] = field(default_factory=list[Moves])  # that would move because of it
     evictions: list[EvictionView] = field(default_factory=list[EvictionView])
+    moving: list[MovingView] = field(default_factory=list[MovingView])  # now, whatever is applied
     planned_s: float | None = None

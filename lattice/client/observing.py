@@ -15,8 +15,13 @@ from lattice.bus.base import Log, Packet
 from lattice.client.asking import Asker, list_of
 from lattice.errors import DecodeError, LatticeError
 from lattice.wire import codec, events
+from lattice.wire.continuity import Continuity
 from lattice.wire.messages import Event
 from lattice.wire.requests import LogLine, LogRequest
+from lattice.wire.selecting import Selection
+
+ALL = Selection()
+"""Every event."""
 
 LOG_LINES = 100
 """Lines of the past that a host is asked for when the caller does not say."""
@@ -31,21 +36,29 @@ async def read_events(
     *,
     follow: bool = False,
     since_s: float | None = None,
-    kinds: Collection[str] = (),
+    after: int = 0,
+    wanted: Selection = ALL,
 ) -> AsyncIterator[Event]:
-    """Yield events in the order in which the lattice recorded them.
+    """Yield events in the order in which the lattice recorded them, each once.
 
-    Those recorded at or after `since_s` (seconds since the Unix epoch; None: all that are kept),
-    of the given `kinds` (none: all). With `follow` it never ends by itself. Records that are no
-    CloudEvents are passed over: anybody with the permission may publish there.
+    Those recorded at or after `since_s` (seconds since the Unix epoch; None: all that are kept)
+    and after the position `after` in the log, as far as they are `wanted`. With `follow` it never
+    ends by itself. Where events are missing, an event of the kind `events-missing` says so: of
+    which source, which numbers. Records that are no CloudEvents are passed over: anybody with the
+    permission may publish there.
     """
-    async with log.read(asker.names.events(), since_s=since_s, follow=follow) as records:
+    continuity = Continuity(after=after)
+    pattern = asker.names.events()
+    async with log.read(pattern, since_s=since_s, after=after, follow=follow) as records:
         async for record in records:
             try:
-                event = events.from_packet(record.body, record.headers)
+                event = events.from_packet(record.body, record.headers, position=record.sequence)
             except DecodeError:
                 continue
-            if not kinds or event.kind in kinds:
+            missing, is_repeat = continuity.take(event)
+            if missing is not None and wanted.covers(missing):
+                yield missing
+            if not is_repeat and wanted.covers(event):
                 yield event
 
 

@@ -9,8 +9,8 @@ Every request has a time limit, and every failure is one of the errors of `latti
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -24,8 +24,10 @@ from lattice.client.calling import CALL_DEADLINE_S, Caller, CallResult
 from lattice.client.deploying import READY_TIMEOUT_S, Applied, Manifest, Progress
 from lattice.client.differences import Difference, differences
 from lattice.client.explaining import Explaining
+from lattice.client.jobs import Jobs
 from lattice.client.observing import LOG_LINES
 from lattice.client.steering import Steering
+from lattice.client.streaming import ByteCall, Source
 from lattice.client.views import (
     DeploymentView,
     Description,
@@ -33,11 +35,12 @@ from lattice.client.views import (
     ReplicaList,
     Status,
 )
+from lattice.client.watching import Watching
 from lattice.clock import Clock
 from lattice.errors import DeniedError, InvalidError, LatticeError, NoRouteError, NotFoundError
 from lattice.model.manifest import http_addresses, to_document
 from lattice.wire import codec
-from lattice.wire.messages import DeploymentRecord, Event
+from lattice.wire.messages import DeploymentRecord
 from lattice.wire.requests import (
     DeleteDeployment,
     Listing,
@@ -83,7 +86,7 @@ async def connect(
         yield LatticeClient(connection, client_id=client_id, timeout_s=timeout_s)
 
 
-class LatticeClient(Explaining, Steering):
+class LatticeClient(Explaining, Steering, Watching):
     """What a program can ask of a lattice and have done in it."""
 
     def __init__(
@@ -97,6 +100,7 @@ class LatticeClient(Explaining, Steering):
         self.connection = connection
         super().__init__(Asker(connection, timeout_s=timeout_s, clock=clock), client_id)
         self._caller = Caller(self._asker, caller_id=client_id)
+        self.jobs = Jobs(self._asker, connection.jobs, client_id)
 
     # --- deployments ----------------------------------------------------------------------
 
@@ -241,6 +245,7 @@ class LatticeClient(Explaining, Steering):
         deadline_s: float = ...,
         key: str | None = ...,
         as_json: bool = ...,
+        expects: str = ...,
         detail: Literal[False] = ...,
     ) -> Any: ...
 
@@ -254,6 +259,7 @@ class LatticeClient(Explaining, Steering):
         deadline_s: float = ...,
         key: str | None = ...,
         as_json: bool = ...,
+        expects: str = ...,
         detail: Literal[True],
     ) -> CallResult: ...
 
@@ -266,6 +272,7 @@ class LatticeClient(Explaining, Steering):
         deadline_s: float = CALL_DEADLINE_S,
         key: str | None = None,
         as_json: bool = False,
+        expects: str = "",
         detail: bool = False,
     ) -> Any:
         """Return the value of one call, or with `detail` also who ran it, how and how long.
@@ -275,13 +282,46 @@ class LatticeClient(Explaining, Steering):
         option is its value or None, a result is `["ok", value]` or `["err", value]`. A call that
         nobody began is sent again within the deadline. One that was lost on the way may have run:
         it is sent again only with a `key`, which says that running it twice does no harm.
+        `expects` is the fingerprint of the function's type that the caller was built for.
 
         `Raises:` see `Caller.call`.
         """
-        result = await self._caller.call(
-            deployment, function, args, deadline_s=deadline_s, key=key, as_json=as_json
+        call = self._caller.call if detail else self._caller.value
+        return await call(
+            deployment,
+            function,
+            args,
+            deadline_s=deadline_s,
+            key=key,
+            as_json=as_json,
+            expects=expects,
         )
-        return result if detail else result.value
+
+    def stream(
+        self,
+        deployment: str,
+        function: str,
+        args: Sequence[Any] = (),
+        *,
+        body: Source | None = None,
+        deadline_s: float = CALL_DEADLINE_S,
+        as_json: bool = False,
+        expects: str = "",
+    ) -> AbstractAsyncContextManager[ByteCall]:
+        """Enter a call whose guest reads `body` and writes bytes while it runs.
+
+        Iterate over what is yielded for what the guest writes, and await its `value()` for the
+        function's result. `body` is bytes, a file that is open for reading, or an iterable of
+        bytes. What neither side takes is not sent: memory stays small however long the streams
+        are. `deadline_s` is the longest time without any byte that moves. Leaving the context
+        early ends the call. Bytes are never sent again, so there is no key.
+
+        `Raises:` see `Caller.stream`.
+        """
+        return self._caller.stream(
+            deployment, function, args, body=body, deadline_s=deadline_s, as_json=as_json,
+            expects=expects,
+        )  # fmt: skip
 
     # --- hosts ----------------------------------------------------------------------------
 
@@ -323,18 +363,6 @@ class LatticeClient(Explaining, Steering):
         return await self._asker.host(host, "inventory", {})
 
     # --- what happens ---------------------------------------------------------------------
-
-    def events(
-        self,
-        *,
-        follow: bool = False,
-        since_s: float | None = None,
-        kinds: Collection[str] = (),
-    ) -> AsyncIterator[Event]:
-        """Yield events in recorded order (see `observing.read_events`)."""
-        return observing.read_events(
-            self.connection.events, self._asker, follow=follow, since_s=since_s, kinds=kinds
-        )
 
     async def logs(
         self,

@@ -17,6 +17,7 @@ from lattice.model.deployment import Binding, Deployment, Link
 from lattice.model.wit import ROOT, interface_key, wanted_matches
 
 STANDARD_INTERFACES = (
+    "lattice:streams/bytes@0.1",
     "wasi:cli/*@0.2",
     "wasi:clocks/*@0.2",
     "wasi:config/*",

@@ -16,8 +16,9 @@ from lattice.model.mounts import Mount
 from lattice.model.network import NOTHING, Network
 from lattice.model.scheduling import Daemon, Job, Placement, Probe, Scale, Update
 
-Route = Literal["auto", "local", "remote"]
-"""How a call through a link may travel; `auto` is local when the callee shares the host."""
+Route = Literal["auto", "local", "remote", "durable"]
+"""How a call through a link may travel; `auto` is local when the callee shares the host, `durable`
+is a stored job whose outcome the caller waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,6 +88,16 @@ class ReplicaReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldDevice:
+    """A device of a host, or a share of one, that a replica was granted."""
+
+    replica: ReplicaId
+    device: str
+    share_milli: int = 1000
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """How busy a host is."""
 
@@ -122,6 +132,7 @@ class Report:
     adopted: Revision
     replicas: tuple[ReplicaReport, ...] = ()
     load: Load = field(default_factory=Load)
+    held: tuple[HeldDevice, ...] = ()  # in full, up to a bound: who holds which devices
     # A report that is too large for a message tells only what changed:
     base: str = ""  # digest of the state that `replicas` and `gone` change; "": they are complete
     digest: str = ""  # of the state after the change

@@ -217,11 +217,8 @@ _LINK = Object(
         Field("to", NAME, "deployment that exports it", is_required=True),
         Field(
             "route",
-            Choice(
-                options=("auto", "local", "remote"),
-                later={"durable": "route 'durable' arrives with durable jobs"},
-            ),
-            "how calls travel; auto is local on a shared host",
+            Choice(options=("auto", "local", "remote", "durable")),
+            "how calls travel; auto is local on a shared host, durable a stored job",
         ),
         Field("timeout", duration(3600), "time until a call fails", "timeout_s"),
     ),

@@ -61,11 +61,8 @@ SCALE = Object(
         ),
         Field(
             "on",
-            Choice(
-                options=("concurrency",),
-                later={"queue": "scaling by the depth of a queue arrives with durable jobs"},
-            ),
-            "what is counted: calls at work or waiting",
+            Choice(options=("concurrency", "queue")),
+            "what is counted: calls at work or waiting, or durable jobs that are not done",
         ),
         Field("target", Integer(minimum=1, maximum=1_000_000), "of them for each replica"),
         Field("idle", duration(DAY_S), "time without a call until it falls to `min`", "idle_s"),

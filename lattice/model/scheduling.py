@@ -97,8 +97,8 @@ class Daemon:
 class Scale:
     """The number of replicas follows the load, between bounds.
 
-    `on` is what `target` is wanted of for each replica: `concurrency` (calls in flight), `queue`
-    (calls that wait) or the name of a metric. Without a call for `idle_s` it falls to `minimum`.
+    `on` is what `target` is wanted of for each replica: `concurrency` (calls at work or waiting) or
+    `queue` (durable jobs to be run or running). Without either for `idle_s` it falls to `minimum`.
     """
 
     minimum: int = 0

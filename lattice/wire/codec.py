@@ -27,10 +27,12 @@ NESTING_MAX = 64
 
 T = TypeVar("T")
 
+_ENCODER = msgspec.msgpack.Encoder()
+
 
 def is_json(headers: Mapping[str, str]) -> bool:
     """Tell whether a packet's headers ask for JSON (name and value compared without case)."""
-    return any(
+    return bool(headers) and any(
         name.lower() == "content-type" and value.partition(";")[0].strip().lower() == JSON_TYPE
         for name, value in headers.items()
     )
@@ -38,11 +40,14 @@ def is_json(headers: Mapping[str, str]) -> bool:
 
 def encode(value: object, *, as_json: bool = False) -> bytes:
     """Return the bytes of a message: a dataclass, or plain maps, sequences and scalars."""
-    plain = msgspec.to_builtins(value, builtin_types=(bytes,))
     if as_json:
+        plain = msgspec.to_builtins(value, builtin_types=(bytes,))
         return json.dumps(plain, separators=(",", ":"), default=_json_default).encode()
-    packed: bytes = msgpack.packb(plain, use_bin_type=True)
-    return packed
+    try:
+        return _ENCODER.encode(value)
+    except RecursionError:
+        message = "the message nests too deep to be encoded"
+        raise ValueError(message) from None
 
 
 def decode(body: bytes, *, as_json: bool = False) -> Any:
@@ -86,6 +91,23 @@ def decode_often(cls: type[T], body: bytes) -> T:
         return msgspec.msgpack.decode(body, type=cls)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return decode_as(cls, body)  # which tells what is wrong
+
+
+def decode_values(cls: type[T], body: bytes, *fields: str) -> T:
+    """Return the same as `decode_as` of MessagePack, several times faster. `fields` are those of
+    any type, whose depth is looked at.
+
+    `Raises:` as `decode_as`.
+    """
+    try:
+        message = msgspec.msgpack.decode(body, type=cls)
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+        return decode_as(cls, body)  # which tells what is wrong
+    for name in fields:
+        value = getattr(message, name)
+        if value is not None and is_deeper(value, NESTING_MAX - 1):
+            raise DecodeError(f"message nests deeper than {NESTING_MAX} levels")
+    return message
 
 
 def convert(plain: object, cls: type[T]) -> T:

@@ -1,7 +1,8 @@
 """Events as CloudEvents 1.0 in binary mode: `ce-*` headers and a JSON body.
 
 The envelope is stated once, here, for those who publish and those who read. (CloudEvents 1.0,
-NATS protocol binding.)
+NATS protocol binding.) Two extension attributes tell of gaps: `ce-sequence` counts the events of
+one source within one `ce-run`, from 1.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ TYPE_PREFIX = "lattice."
 DATA_BYTES_MAX = 64 * 1024
 """Bytes of an event's data: reasons and names, never payloads."""
 
+SEQUENCE_DIGITS = 18
+"""Digits of a sequence number that is read as one: what a signed 64-bit integer always holds."""
+
 
 def to_packet(event: Event, names: Names) -> tuple[str, bytes, dict[str, str]]:
     """Return subject, body and headers of an event."""
@@ -36,11 +40,13 @@ def to_packet(event: Event, names: Names) -> tuple[str, bytes, dict[str, str]]:
         "ce-time": datetime.fromtimestamp(event.time_s, UTC).isoformat().replace("+00:00", "Z"),
         "content-type": "application/json",
     }
+    if event.sequence:
+        headers |= {"ce-run": event.run, "ce-sequence": str(event.sequence)}
     return names.event(event.kind, event.entity), body, headers
 
 
-def from_packet(body: bytes, headers: Mapping[str, str]) -> Event:
-    """Return the event that a record of the event log holds.
+def from_packet(body: bytes, headers: Mapping[str, str], *, position: int = 0) -> Event:
+    """Return the event that a record of the event log holds, at `position` of the log.
 
     Raises:
         DecodeError: a CloudEvents attribute is missing or malformed, or the body is not JSON.
@@ -55,6 +61,14 @@ def from_packet(body: bytes, headers: Mapping[str, str]) -> Event:
             entity=attributes.get("ce-subject", ""),
             time_s=datetime.fromisoformat(attributes["ce-time"]).timestamp(),
             data=data if isinstance(data, dict) else {"value": data},
+            run=attributes.get("ce-run", ""),
+            sequence=_number(attributes.get("ce-sequence", "")),
+            position=position,
         )
     except (KeyError, ValueError, OverflowError) as exc:
         raise DecodeError(f"not a CloudEvent: {type(exc).__name__} {exc}") from None
+
+
+def _number(text: str) -> int:
+    """Return a sequence number, 0 for none: events of others may be numbered otherwise."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= SEQUENCE_DIGITS else 0

@@ -35,6 +35,9 @@ API_QUEUE = "api"
 CACHED_MAX = 4096
 """Names and subjects whose tokens are remembered: a call makes several, and they repeat."""
 
+JobPlace = Literal["at", "call", "done", "*"]
+"""Where a durable job lies in its stream; `*` for any."""
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9-]+")
 _ESCAPED = re.compile(rb"_([0-9a-f]{2})")
 _MALFORMED = re.compile(r"_(?![0-9a-f]{2})")
@@ -116,6 +119,7 @@ class Names:
         """A host's report, answered by the active scheduler; `*` for all hosts."""
         return f"{self.prefix}.hb.{host if host == '*' else token(host)}"
 
+    @lru_cache(CACHED_MAX)  # noqa: B019 - of a value, of which a process has one
     def call(self, deployment: str, interface: str, function: str) -> str:
         """A typed call to any ready replica, in the queue group `CALL_QUEUE`."""
         return (
@@ -148,6 +152,18 @@ class Names:
         at = f"{self.prefix}.at.{token(host)}"
         return (f"{at}.*", f"{at}.*.*", f"{at}.*.*.*.*.>")
 
+    def departure(self, deployment: str, call: str) -> str:
+        """Tells the hosts of a deployment that the caller of a call has left; `*` for any call.
+
+        `call` is the invocation's id, which is one token.
+        """
+        return f"{self.prefix}.left.{token(deployment)}.{call}"
+
+    def every_departure(self) -> str:
+        """Match all of `departure`."""
+        return f"{self.prefix}.left.*.*"
+
+    @lru_cache(CACHED_MAX)  # noqa: B019 - of a value, of which a process has one
     def parse_call(self, subject: str) -> CallTarget:
         """Return what a subject of `call` or `call_at` names.
 
@@ -211,6 +227,22 @@ class Names:
                 return CallTarget(untoken(deployment), "", "", untoken(host), int(generation))
             case _:
                 raise InvalidError(f"{subject!r} is not the subject of an HTTP request")
+
+    # --- large bodies of calls ------------------------------------------------------------
+
+    def large_at(self, host: str, process: str, transfer: str = "*") -> str:
+        """Where one process of a host takes the parts of one large body, or of all.
+
+        `process` begins with a letter, so that it is no generation.
+        """
+        return f"{self.prefix}.at.{token(host)}.large.{process}.{transfer}"
+
+    def stream_at(self, host: str, process: str, call: str = "*") -> str:
+        """Where one process of a host is asked about one call that streams bytes, or about all.
+
+        `process` begins with a letter, so that it is no generation.
+        """
+        return f"{self.prefix}.at.{token(host)}.stream.{process}.{call}"
 
     # --- families, for permissions ----------------------------------------------------------
 
@@ -278,6 +310,44 @@ class Names:
         """The stream that keeps events."""
         return f"LAT_{self.lattice}_EVENTS"
 
+    # --- durable jobs ---------------------------------------------------------------------
+
+    @property
+    def jobs_stream(self) -> str:
+        """The stream that keeps durable jobs and their outcomes."""
+        return f"LAT_{self.lattice}_JOBS"
+
+    def job(self, state: JobPlace, deployment: str, lane: str, job: str) -> str:
+        """Where the stream keeps a job: to come (`at`), to be run (`call`), or ended (`done`).
+
+        `*` stands for any state, deployment, lane or job.
+        """
+        return f"{self.prefix}.job.{_job_tail(state, deployment, lane, job)}"
+
+    def jobs(self, state: JobPlace | Literal[""] = "") -> str:
+        """All of `job`, or all of one state."""
+        return f"{self.prefix}.job.{state}.>" if state else f"{self.prefix}.job.>"
+
+    def job_signal(self, state: JobPlace, deployment: str, lane: str, job: str) -> str:
+        """What the server publishes once it has stored what came to `job`; `*` as there."""
+        return f"{self.prefix}.jobs.{_job_tail(state, deployment, lane, job)}"
+
+    def job_signals(self) -> str:
+        """All of `job_signal`."""
+        return f"{self.prefix}.jobs.>"
+
+    def parse_job(self, subject: str) -> tuple[str, str, str, str]:
+        """Return state, deployment, lane and job of a subject of `job` or `job_signal`.
+
+        Raises:
+            InvalidError: it is neither.
+        """
+        match subject.removeprefix(self.prefix + ".").split("."):
+            case ["job" | "jobs", state, deployment, lane, job]:
+                return state, untoken(deployment), lane, untoken(job)
+            case _:
+                raise InvalidError(f"{subject!r} is not the subject of a durable job")
+
 
 LEADER = "leader"
 """Control key: who leads now; renewed."""
@@ -313,6 +383,11 @@ def route(deployment: str) -> str:
 def target(host: str) -> str:
     """Control key of what a host should run."""
     return f"target.{host}"
+
+
+def _job_tail(state: str, deployment: str, lane: str, job: str) -> str:
+    left = deployment if deployment == "*" else token(deployment)
+    return f"{state}.{left}.{lane}.{job if job == '*' else token(job)}"
 
 
 def _interface(interface_or_root: str) -> str:

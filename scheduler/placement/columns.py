@@ -7,7 +7,7 @@ then looked up for all hosts at once. Values; nothing here scores or places.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lattice.model.host import Capacity
+from lattice.model.host import Capacity, Device
 from lattice.model.ids import HostId
 from lattice.model.labels import Selector
 from lattice.model.scheduling import HOST_TOPOLOGY, Placement
-from scheduler.placement.filters import PASSING_KINDS, standing_refusals
+from scheduler.placement.devices import suffices
+from scheduler.placement.filters import Refusal, is_passing, standing_refusals
 from scheduler.placement.model import Candidate, Demand
 
 Ints = NDArray[np.int64]
@@ -57,11 +58,12 @@ def hashed(text: str) -> int:
 class Coded:
     """One fact of every host: a code for each row, and the value of each code."""
 
-    __slots__ = ("codes", "values")
+    __slots__ = ("_domains", "codes", "values")
 
     def __init__(self, codes: Rows, values: tuple[Any, ...]) -> None:
         self.codes = codes
         self.values = values
+        self._domains: Rows | None = None
 
     @classmethod
     def of(cls, facts: Iterable[Any]) -> Coded:
@@ -81,6 +83,14 @@ class Coded:
             codes[row] = known.setdefault(fact, len(known))
         return Coded(codes, tuple(known))
 
+    def domains(self) -> Rows:
+        """Return the code of each row, -1 where the fact is None."""
+        if self._domains is None:
+            codes = [-1 if value is None else code for code, value in enumerate(self.values)]
+            self._domains = np.array(codes, np.int32)[self.codes]
+            self._domains.setflags(write=False)
+        return self._domains
+
     def where(self, rule: Callable[[Any], bool]) -> Bools:
         """Return in which rows the fact satisfies the rule, which is asked once for each value."""
         answers = np.array([rule(value) for value in self.values], np.bool_)
@@ -90,8 +100,8 @@ class Coded:
 class Fleet:
     """All candidates, one row each; a value, with a memory of answers."""
 
-    __slots__ = ("candidates", "capacity", "choices", "frozen", "gone", "inverse", "labels",
-                 "masks", "profiles", "rows", "seeds")  # fmt: skip
+    __slots__ = ("candidates", "capacity", "choices", "devices", "frozen", "gone", "inverse",
+                 "labels", "masks", "profiles", "rows", "seeds")  # fmt: skip
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self.candidates = list(candidates)
@@ -110,6 +120,7 @@ class Fleet:
         self.measure(range(count))
         self.masks: dict[object, Bools] = {}
         self.choices: dict[Signature, int] = {}
+        self.devices: Coded | None = None  # made when a demand first asks for some
 
     def patched(self, changed: Mapping[int, Candidate]) -> Fleet:
         """Return a fleet with other candidates in some rows, of the same ids."""
@@ -130,6 +141,13 @@ class Fleet:
         fleet.profiles = self.profiles.patched(
             {row: _profile(candidate) for row, candidate in changed.items()}
         )
+        fleet.devices = (
+            None
+            if self.devices is None
+            else self.devices.patched(
+                {row: _equipment(candidate) for row, candidate in changed.items()}
+            )
+        )
         fleet.capacity, fleet.inverse = self.capacity.copy(), self.inverse.copy()
         fleet.gone, fleet.frozen = self.gone.copy(), self.frozen.copy()
         fleet.measure(changed)
@@ -141,8 +159,9 @@ class Fleet:
     # --- answers --------------------------------------------------------------------------
 
     def standing(self, demand: Demand) -> Bools:
-        """Return which hosts can take the demand as far as their own facts go."""
-        return self._mask(("standing", signature(demand)), lambda: self._standing(demand, ()))
+        """Return which hosts can take the demand as far as their own facts go; those without the
+        devices that it asks for cannot."""
+        return self._mask(("standing", signature(demand)), lambda: self._standing(demand))
 
     def choice(self, demand: Demand) -> int:
         """Return how many hosts can take the demand as far as their own facts go."""
@@ -155,8 +174,20 @@ class Fleet:
         """Return whose domains count in a spread: as `standing`, but passing troubles of a host
         (its target is being written, it was not heard of yet) do not remove its domain."""
         return self._mask(
-            ("eligible", signature(demand)), lambda: self._standing(demand, PASSING_KINDS)
+            ("eligible", signature(demand)), lambda: self._standing(demand, is_passing)
         )
+
+    def eligible_domains(self, demand: Demand, key: str) -> Bools:
+        """Return which domains of a label count in a spread of a demand, by their numbers."""
+        codes = self.label_domains(key)
+
+        def found() -> Bools:
+            counts = np.zeros(int(codes.max(initial=-1)) + 1, np.bool_)
+            counts[codes[self.eligible(demand) & (codes >= 0)]] = True
+            counts.setflags(write=False)
+            return counts
+
+        return self._mask(("domains", key, signature(demand)), found)
 
     def matching(self, selectors: tuple[Selector, ...]) -> Bools:
         """Return which hosts satisfy all the selectors."""
@@ -164,6 +195,13 @@ class Fleet:
         for selector in selectors:
             found &= self._mask(selector, partial(self._selected, selector))
         return found
+
+    def equipped(self, demand: Demand) -> Bools:
+        """Return which hosts have the devices that a demand asks for, be they granted or not."""
+        if self.devices is None:
+            self.devices = Coded.of(map(_equipment, self.candidates))
+        asked = demand.placement.devices
+        return self.devices.where(lambda each: suffices(asked, each.devices))
 
     def offering(self, demand: Demand, rule: Callable[[Demand, Candidate], object]) -> Bools:
         """Return which hosts no rule over profiles refuses."""
@@ -180,10 +218,7 @@ class Fleet:
         column = self.labels.get(key)
         if column is None:
             return np.full(len(self), -1, np.int32)
-        codes = np.array(
-            [-1 if value is None else code for code, value in enumerate(column.values)], np.int32
-        )
-        return codes[column.codes]
+        return column.domains()
 
     def ties(self, text: str) -> NDArray[np.uint64]:
         """Return a number for each host that orders hosts differently for each text."""
@@ -213,16 +248,19 @@ class Fleet:
             found = self.masks[key] = make()
         return found
 
-    def _standing(self, demand: Demand, passing: Collection[str]) -> Bools:
+    def _standing(
+        self, demand: Demand, is_ignored: Callable[[Refusal], bool] = lambda refusal: False
+    ) -> Bools:
         bare = replace(
             demand, avoid={}, keep_max={}, placement=replace(demand.placement, require_labels=())
         )
         found = self.profiles.where(
             lambda profile: all(
-                refusal.kind in passing for refusal in standing_refusals(bare, profile.candidate)
+                is_ignored(refusal) for refusal in standing_refusals(bare, profile.candidate)
             )
         )
-        return found & self.matching(demand.placement.require_labels)
+        found &= self.matching(demand.placement.require_labels)
+        return found & self.equipped(demand) if demand.placement.devices else found
 
     def _selected(self, selector: Selector) -> Bools:
         column = self.labels.get(selector.key)
@@ -231,6 +269,30 @@ class Fleet:
         return column.where(
             lambda value: selector.refusal({} if value is None else {selector.key: value}) is None
         )
+
+
+class _Equipment:
+    """The devices of a host; equal for hosts that have the same, whatever their ids."""
+
+    __slots__ = ("_facts", "devices")
+
+    def __init__(self, devices: tuple[Device, ...]) -> None:
+        self.devices = devices
+        self._facts = tuple(
+            (each.kind, each.vendor, each.model, each.memory_bytes, each.features,
+             each.is_software, tuple(sorted(each.attributes.items())))
+            for each in devices
+        )  # fmt: skip
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Equipment) and self._facts == other._facts
+
+    def __hash__(self) -> int:
+        return hash(self._facts)
+
+
+def _equipment(candidate: Candidate) -> _Equipment:
+    return _Equipment(candidate.devices)
 
 
 class _Profile:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lattice.model.expression import Attribute
 from lattice.model.expression_reading import parse_expression
@@ -39,8 +39,8 @@ NOTHING = Taken()
 @dataclass(frozen=True, slots=True)
 class DeviceLack:
     """Why one replica more gets no devices. `free` is what the best device has left: thousandths of
-    it, or whole devices, or bytes; it grows as replicas leave. `is_standing`: it is 0 and stays so
-    whoever leaves, because too few devices are of the kind that was asked for."""
+    it, or whole devices, or bytes; it grows as replicas leave. It is 0 where too few devices are of
+    the kind that was asked for. One that `is_standing` stays whoever leaves."""
 
     text: str
     free: int = 0
@@ -112,11 +112,23 @@ def lack_of_devices(
     """Return why one replica more gets no devices, or None if it gets them."""
     if not requests or choose(requests, devices, taken) is not None:
         return None
+    is_standing = not suffices(requests, devices)
     for request in requests:
         if (lack := _lack(request, devices, taken)) is not None:
-            return lack
+            return replace(lack, is_standing=is_standing)
     wanted = sum(map(needed_devices, requests))
-    return DeviceLack(f"each request finds devices, but not {wanted} different ones for all")
+    text = f"each request finds devices, but not {wanted} different ones for all"
+    return DeviceLack(text, is_standing=is_standing)
+
+
+def suffices(requests: Sequence[DeviceRequest], devices: Sequence[Device]) -> bool:
+    """Tell whether a host has the devices for a replica when all are healthy and nobody else holds
+    any."""
+    if not requests:
+        return True
+    healthy = [device if device.is_healthy else replace(device, is_healthy=True)
+               for device in devices]  # fmt: skip
+    return choose(requests, healthy, {}) is not None
 
 
 def fitting(
@@ -242,7 +254,7 @@ def _lack(
     """Return why a request by itself is not served, or None if it is."""
     wanted, milli = needed_devices(request), needed_milli(request)
     if not any(device.kind == request.kind for device in devices):
-        return DeviceLack(f"no device of class {request.kind}", is_standing=True)
+        return DeviceLack(f"no device of class {request.kind}")
     found = [(device, unsuited(request, device)) for device in devices]
     suited = [device for device, text in found if text is None]
     others = Counter(text for _, text in found if text is not None)
@@ -250,7 +262,7 @@ def _lack(
     if len(suited) < wanted:
         ordered = sorted(others.items(), key=lambda entry: (-entry[1], entry[0]))
         texts = "; ".join(f"{count} {text}" for text, count in ordered[:REASONS_MAX])
-        return DeviceLack(f"{of}, needs {wanted}: {texts}", is_standing=True)
+        return DeviceLack(f"{of}, needs {wanted}: {texts}")
     free = {
         device.id: WHOLE_MILLI - taken.get(device.id, NOTHING).milli for device in suited
     }  # fmt: skip

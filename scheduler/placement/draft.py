@@ -135,6 +135,7 @@ class Draft:
             return
         part = self.base.part(number)
         there = self.base.where[part]
+        rows = rows.astype(there.dtype, copy=False)
         at = np.searchsorted(there, rows)
         is_known = at < len(there)
         is_known[is_known] = there[at[is_known]] == rows[is_known]
@@ -161,22 +162,23 @@ class Draft:
 
     def account(self, placement: Placement, rows: Rows, change: Ints) -> None:
         """Take the room of replicas on hosts (give it back where negative), each host once."""
-        for kind, (exact, units) in enumerate(
-            zip(request(placement), request_units(placement), strict=True)
-        ):
-            if exact:
-                self.used[kind, rows] += change * exact
-                shares = (units * self.fleet.inverse[kind, rows]) >> 20
-                self.load[kind, rows] += change * shares
-        self.turn(rows)
+        # One host, the most frequent case, is a slice: to look it up by number takes far longer.
+        at = slice(int(rows[0]), int(rows[0]) + 1) if len(rows) == 1 else rows
+        exact = np.array(request(placement), np.int64)[:, None]
+        units = np.array(request_units(placement), np.int64)[:, None]
+        self.used[:, at] += exact * change
+        self.load[:, at] += ((units * self.fleet.inverse[:, at]) >> 20) * change
+        self.turn(at)
 
     def turn(self, rows: Rows | slice) -> None:
         """Compute again in which direction the free capacity of hosts points."""
         free = self.fleet.capacity[:2, rows] - self.used[:2, rows]
         free[1] >>= MEMORY_UNIT_BITS
-        for kind, mean in enumerate(self.means):
-            free[kind] = np.clip((free[kind] << 20) // mean, 0, FREE_MAX)
-        length = np.sqrt((free * free).sum(0).astype(np.float64)).astype(np.int64)
+        free <<= 20
+        free //= np.array(self.means, np.int64)[:, None]
+        np.minimum(np.maximum(free, 0, out=free), FREE_MAX, out=free)
+        length = np.sqrt((free[0] * free[0] + free[1] * free[1]).astype(np.float64))
+        length = length.astype(np.int64)
         self.direction[:, rows] = (free * UNIT) // np.maximum(length, 1)
 
     def _add(self, number: int, rows: Rows, change: Ints) -> None:

@@ -7,7 +7,7 @@ every host is filled. Pure functions of columns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,9 @@ def fill_domains(slope: Slope, domains: Rows, shares: Ints) -> Ints:
     chosen = np.flatnonzero((slope.limit > 0) & (asked > 0))
     if not len(chosen):
         return taken
+    if len(asking := np.flatnonzero(shares)) == 1:
+        inside = replace(slope, limit=np.where(domains == asking[0], slope.limit, 0))
+        return fill(inside, int(shares[asking[0]]))
     first = slope.first()
     order = chosen[np.lexsort((slope.tie[chosen], first[chosen], domains[chosen]))]
     codes, starts = np.unique(domains[order], return_index=True)

@@ -15,6 +15,7 @@ from typing import Literal
 from lattice.model.host import Taint
 from lattice.model.scheduling import Placement, Spread
 from lattice.model.wit import wanted_matches
+from scheduler.flapping import TAINT
 from scheduler.placement.devices import lack_of_devices
 from scheduler.placement.model import Candidate, Demand
 from scheduler.placement.rooms import ALONE, Room, Surroundings
@@ -61,6 +62,13 @@ class Refusal:
     text: str
     free: int = 0
     subject: str = ""
+
+
+def is_passing(refusal: Refusal) -> bool:
+    """Tell whether a refusal ends by itself; that of a host that is held off for a while does."""
+    if refusal.kind == "taint":
+        return refusal.subject.partition("=")[0] == TAINT
+    return refusal.kind in PASSING_KINDS
 
 
 def refusal(demand: Demand, room: Room, around: Surroundings = ALONE) -> Refusal | None:

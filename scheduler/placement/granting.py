@@ -85,10 +85,11 @@ class Granting:
 
         Hosts whose assignments cannot change now keep what they have.
         """
+        holding = {number for held in self.held.values() for number in held}
         asking = [
             number
             for number, demand in enumerate(draft.book.demands)
-            if demand is not None and demand.placement.devices
+            if demand is not None and (demand.placement.devices or number in holding)
         ]
         counts = {
             (number, int(row)): int(many)
@@ -99,7 +100,9 @@ class Granting:
         lacking: list[tuple[int, int, int]] = []
         for (number, row), count in counts.items():
             held = before.get(row, {}).get(number, ())
-            if not self.fleet.frozen[row]:
+            if not draft.book.demand(number).placement.devices:
+                held = held[:count]
+            elif not self.fleet.frozen[row]:
                 held = self._standing(draft.book.demand(number), row, held)[:count]
                 lacking.append((number, row, count - len(held)))
             if held:
@@ -108,7 +111,7 @@ class Granting:
         lost: dict[int, int] = {}
         for number, row, count in sorted(lacking, key=lambda entry: (order[entry[0]], entry[1])):
             for _ in range(count):
-                if not self._regrant(draft, number, row):
+                if not self.regrant(draft, number, row):
                     draft.put(number, np.array([row], np.int32), np.array([-1], np.int64))
                     lost[number] = lost.get(number, 0) + 1
         return lost
@@ -129,6 +132,25 @@ class Granting:
         self._hold(number, row, grants)
         draft.put(number, np.array([row], np.int32), np.array([1], np.int64))
         return row
+
+    def release(self, number: int, row: int, count: int) -> None:
+        """Free what the last `count` replicas of a demand on a host hold."""
+        held = self.held.get(row, {}).get(number)
+        if held:
+            self.held[row][number] = held[: len(held) - count] if count < len(held) else ()
+            self.board = None
+
+    def regrant(self, draft: Draft, number: int, row: int) -> bool:
+        """Grant devices to a replica that stands on a host without them, if there are any."""
+        devices, requests = (
+            self.fleet.candidates[row].devices,
+            draft.book.demand(number).placement.devices,
+        )
+        grants = choose(requests, devices, self.taken(row))
+        if grants is not None:
+            self._hold(number, row, grants)
+            self.board = None
+        return grants is not None
 
     def grants(self, draft: Draft) -> dict[HostId, dict[Key, tuple[DeviceGrant, ...]]]:
         """Return what is granted by host and key, only what is not empty."""
@@ -157,17 +179,6 @@ class Granting:
         devices, requests = self.fleet.candidates[row].devices, demand.placement.devices
         return tuple(grants for grants in held if is_standing(requests, devices, grants))
 
-    def _regrant(self, draft: Draft, number: int, row: int) -> bool:
-        """Grant devices to a replica that stands on a host without them, if there are any."""
-        devices, requests = (
-            self.fleet.candidates[row].devices,
-            draft.book.demand(number).placement.devices,
-        )
-        grants = choose(requests, devices, self.taken(row))
-        if grants is not None:
-            self._hold(number, row, grants)
-        return grants is not None
-
     def _hold(self, number: int, row: int, grants: tuple[DeviceGrant, ...]) -> None:
         by_number = self.held.setdefault(row, {})
         by_number[number] = (*by_number.get(number, ()), grants)
@@ -193,8 +204,11 @@ class Granting:
         return self.board
 
 
-def wants_devices(demands: Iterable[Demand | None]) -> bool:
-    """Tell whether any demand asks for devices; if none does, nothing of this is needed."""
+def wants_devices(demands: Iterable[Demand | None], *given: Grants) -> bool:
+    """Tell whether any demand asks for devices or holds some; if none does, nothing of this is
+    needed."""
+    if any(by_key for grants in given for by_key in grants.values()):
+        return True
     return any(demand is not None and demand.placement.devices for demand in demands)
 
 
@@ -209,13 +223,18 @@ def _mix_of(demands: Iterable[Demand | None]) -> Mix:
 
 
 def _by_replica(demand: Demand, grants: Sequence[DeviceGrant]) -> _Held:
-    """Return grants apart for each replica; what is not whole is left out."""
+    """Return grants apart for each replica; what is not whole is left out.
+
+    An outgoing generation that this term never wanted holds what its targets say: what it asked for
+    is not known, and its devices are not free.
+    """
     by_ordinal: dict[int, list[DeviceGrant]] = {}
     for grant in grants:
         by_ordinal.setdefault(grant.ordinal, []).append(grant)
     wanted = sum(map(needed_devices, demand.placement.devices))
+    is_unknown = demand.is_kept_only and not wanted
     return tuple(
         tuple(by_ordinal[ordinal])
         for ordinal in sorted(by_ordinal)
-        if len(by_ordinal[ordinal]) == wanted
+        if is_unknown or len(by_ordinal[ordinal]) == wanted
     )

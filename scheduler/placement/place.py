@@ -158,16 +158,18 @@ def allowed(draft: Draft, number: int, present: Collection[DeploymentName] = ())
     return found
 
 
-def room(draft: Draft, demand: Demand, own: Ints) -> Ints:
-    """Return how many replicas more fit on each host by its capacity and `per_host_max`."""
+def room(draft: Draft, demand: Demand, own: Ints, *, is_for_one: bool = False) -> Ints:
+    """Return how many replicas more fit on each host by its capacity and `per_host_max`; where
+    there is but one to place, whether it fits."""
     free = draft.fleet.capacity - draft.used
-    fits: Ints | None = None
-    for kind, asked in enumerate(request(demand.placement)):
-        if asked:
-            # Exact: amounts stay below 2^53, see `fill`.
-            times = np.floor(free[kind] / asked).astype(np.int64)
-            fits = times if fits is None else np.minimum(fits, times)
-    assert fits is not None  # every replica takes a slot
+    asking = [(kind, asked) for kind, asked in enumerate(request(demand.placement)) if asked]
+    if is_for_one:  # to compare takes a third of the time that it takes to divide
+        fits = np.logical_and.reduce([free[kind] >= asked for kind, asked in asking])
+        fits = fits.astype(np.int64)
+    else:
+        # Exact: amounts stay below 2^53, see `fill`. Every replica takes a slot.
+        times = [np.floor(free[kind] / asked).astype(np.int64) for kind, asked in asking]
+        fits = np.minimum.reduce(times)
     if (most := most_per_host(demand)) is not None:
         fits = np.minimum(fits, most - own)
     fits = np.asarray(np.maximum(fits, 0), np.int64)
@@ -183,10 +185,12 @@ def most_per_host(demand: Demand) -> int | None:
     return demand.placement.per_host_max or None
 
 
-def slope_of(draft: Draft, number: int, weights: Weights) -> Slope:
-    """Return the scores of a demand's next replicas on every host; no room where not allowed."""
+def slope_of(draft: Draft, number: int, count: int, weights: Weights) -> Slope:
+    """Return the scores of a demand's next replicas on every host, when `count` are to be placed;
+    no room where not allowed."""
     demand, own = draft.book.demand(number), draft.own(number)
-    limit = np.where(allowed(draft, number), room(draft, demand, own), 0)
+    fits = room(draft, demand, own, is_for_one=count == 1)
+    limit = np.where(allowed(draft, number), fits, 0)
     return Slope(
         start=standing_scores(draft, demand.placement, weights),
         load=draft.load, step=steps(draft, demand.placement), own=own, limit=limit,
@@ -204,7 +208,7 @@ def _looks_at_itself(demand: Demand) -> bool:
 def _batch(draft: Draft, number: int, count: int, weights: Weights) -> int:
     """Draft up to `count` replicas at once and return how many were placed."""
     spreads = draft.book.demand(number).placement.spread
-    slope = slope_of(draft, number, weights)
+    slope = slope_of(draft, number, count, weights)
     if not spreads:
         taken = fill(slope, count)
     elif len(spreads) == 1:
@@ -221,8 +225,7 @@ def _spread(draft: Draft, number: int, slope: Slope, spread: Spread, count: int)
     codes = draft.fleet.label_domains(spread.key)
     have, counts, floor = domain_state(draft, number, spread)
     size = len(have)
-    limit = np.zeros(size, np.int64)
-    np.add.at(limit, codes[codes >= 0], slope.limit[codes >= 0])
+    limit = np.bincount(codes + 1, slope.limit, size + 1)[1:].astype(np.int64)  # far below 2^53
     ties = _domain_ties(codes, slope)
     skew = spread.max_skew if spread.is_hard else None
     shares = quotas(have, np.minimum(limit, count), counts, ties, count, skew, floor)
@@ -241,14 +244,11 @@ def domain_state(draft: Draft, number: int, spread: Spread) -> tuple[Ints, Bools
     go. The floor is -1 but where there are fewer domains than the spread wants.
     """
     fleet, demand = draft.fleet, draft.book.demand(number)
-    codes = fleet.label_domains(spread.key)
-    size = int(codes.max(initial=-1)) + 1
-    inside = codes >= 0
-    have = np.zeros(size, np.int64)
-    np.add.at(have, codes[inside], draft.own(number)[inside])
-    counts = np.zeros(size, np.bool_)
-    eligible = fleet.eligible(demand) & inside
-    counts[codes[eligible]] = True
+    counts = fleet.eligible_domains(demand, spread.key)
+    have = np.zeros(len(counts) + 1, np.int64)  # those outside of all domains are the last one
+    rows, many = draft.pairs(number)
+    np.add.at(have, fleet.label_domains(spread.key)[rows], many)
+    have = have[:-1]
     floor = 0 if int(counts.sum()) < max(spread.domains_min, 1) else -1
     return have, counts, floor
 

@@ -51,7 +51,7 @@ def plan(state: State, changes: Changes, limits: Limits = LIMITS) -> tuple[State
         )
     draft = beginning.draft
     lacking = keep(draft, beginning.dirty)
-    if wants_devices(draft.book.demands):
+    if wants_devices(draft.book.demands, state.grants, changes.grants):
         draft.granting = Granting.of(draft, {**state.grants, **changes.grants})
         lacking |= draft.granting.settle(draft).keys()
     draft, left = _placed_best(draft, _missing(draft, lacking), limits)

@@ -10,13 +10,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lattice.model.ids import HostId
+from scheduler.placement.devices import suffices
 from scheduler.placement.explain import Standing
 from scheduler.placement.filters import (
     CAPACITY_KINDS,
-    PASSING_KINDS,
     Kind,
     Refusal,
     capacity_refusals,
+    is_passing,
     neighbour_refusals,
 )
 from scheduler.placement.model import Demand
@@ -85,12 +86,15 @@ def relaxations(
 
 def _look(demand: Demand, room: Room, around: Surroundings, standing: Standing) -> _Found:
     fixed = standing.refusals(room.candidate)
+    blocking = {(r.kind, r.subject) for r in fixed if not is_passing(r)}
+    if not suffices(demand.placement.devices, room.candidate.devices):
+        blocking.add(("device", ""))
     changing = (*neighbour_refusals(demand, room, around), *capacity_refusals(demand, room))
     return _Found(
         room=room,
         refused={(r.kind, r.subject): r for r in (*fixed, *changing) if r.kind != "spread"},
         spread={(r.kind, r.subject): r for r in changing if r.kind == "spread"},
-        blocking=frozenset((r.kind, r.subject) for r in fixed if r.kind not in PASSING_KINDS),
+        blocking=frozenset(blocking),
     )
 
 

@@ -49,7 +49,7 @@ class State:
         """Return what is placed as a draft of its own, for those who ask what would be."""
         draft = _carried(self, self.book, self.fleet, None)
         draft.turn(slice(None))
-        if wants_devices(self.book.demands):
+        if wants_devices(self.book.demands, self.grants):
             draft.granting = Granting.of(draft, self.grants)
         return draft
 
@@ -87,9 +87,9 @@ def begin(state: State, changes: Changes) -> Beginning | None:
         if gone := [state.fleet.rows[host] for host in hosts if hosts[host] is None]:
             lost = np.isin(state.placed.where, gone)
             dirty.update(np.unique(state.placed.who[lost]).tolist())
-    for host, counts in given.items():
+    for host in given:
         changed[fleet.rows[host]] = False
-        dirty |= _assign(draft, fleet.rows[host], counts, changed)
+    dirty |= _assign(draft, {fleet.rows[host]: given[host] for host in given}, changed)
     draft.begin()
     draft.turn(slice(None))
     dirty |= state.short | book.daemons
@@ -233,19 +233,29 @@ def _weigh(draft: Draft, rows: Iterable[int]) -> None:
         draft.load[:, row] = sums
 
 
-def _assign(draft: Draft, row: int, counts: Mapping[Key, int], changed: Bools) -> set[int]:
-    """Make a host have what it is really assigned; return the demands of which it has other."""
+def _assign(draft: Draft, given: Mapping[int, Mapping[Key, int]], changed: Bools) -> set[int]:
+    """Make hosts, by row, have what they are really assigned; return the demands of which one of
+    them has other.
+
+    Put demand by demand: a new leader learns of all hosts at once, and each put looks through
+    what was put of that demand before.
+    """
     book = draft.book
-    there = np.flatnonzero((draft.base.where == row) & (draft.many > 0))
-    have = dict(zip(draft.base.who[there].tolist(), draft.many[there].tolist(), strict=True))
-    want: dict[int, int] = {}
-    for key, count in counts.items():
-        if key in book.numbers:
-            want[book.numbers[key]] = count
-        elif count:
-            changed[row] = True
-    found = {number for number in {*have, *want} if have.get(number, 0) != want.get(number, 0)}
-    for number in sorted(found):
-        change = want.get(number, 0) - have.get(number, 0)
-        draft.put(number, np.array([row], np.int32), np.array([change], np.int64))
-    return found
+    moved: dict[int, dict[int, int]] = {}  # by demand and row
+    for row, counts in given.items():
+        there = np.flatnonzero((draft.base.where == row) & (draft.many > 0))
+        have = dict(zip(draft.base.who[there].tolist(), draft.many[there].tolist(), strict=True))
+        want: dict[int, int] = {}
+        for key, count in counts.items():
+            if key in book.numbers:
+                want[book.numbers[key]] = count
+            elif count:
+                changed[row] = True
+        for number in {*have, *want}:
+            if change := want.get(number, 0) - have.get(number, 0):
+                moved.setdefault(number, {})[row] = change
+    for number in sorted(moved):
+        rows = np.array(sorted(moved[number]), np.int32)
+        change = np.array([moved[number][int(row)] for row in rows], np.int64)
+        draft.put(number, rows, change)
+    return set(moved)

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from lattice.model.ids import DeploymentName
 from lattice.model.scheduling import Spread
-from scheduler.placement.filters import PASSING_KINDS, standing_refusals
+from scheduler.placement.devices import suffices
+from scheduler.placement.filters import is_passing, standing_refusals
 from scheduler.placement.model import Candidate, Demand, Key
 from scheduler.placement.rooms import Domains, Room, Surroundings
 
@@ -42,9 +43,11 @@ def could_take(demand: Demand, candidate: Candidate) -> bool:
 
     Room does not matter, nor what runs beside: a full zone still counts, or the skew that a hard
     spread promises would grow without bound. Hosts that are lost, cordoned or draining do not make
-    a domain, those that are waited for do.
+    a domain, nor do those without the devices that are asked for; those that are waited for do.
     """
-    return all(r.kind in PASSING_KINDS for r in standing_refusals(demand, candidate))
+    if not suffices(demand.placement.devices, candidate.devices):
+        return False
+    return all(is_passing(refusal) for refusal in standing_refusals(demand, candidate))
 
 
 def domains_of(

@@ -16,8 +16,8 @@ from scheduler.placement.columns import CPU, MEMORY, SLOTS, Bools, Ints, Rows
 from scheduler.placement.draft import Draft
 from scheduler.placement.explain import Counted, Reason, grouped
 from scheduler.placement.filters import (
-    PASSING_KINDS,
     capacity_refusals,
+    is_passing,
     neighbour_refusals,
     standing_refusals,
 )
@@ -51,11 +51,14 @@ class _Survey:
             candidate = self._draft.fleet.candidates[row]
             refused = tuple(standing_refusals(self._demand, candidate))
             is_open[kind] = not refused
-            is_eligible[kind] = all(each.kind in PASSING_KINDS for each in refused)
+            is_eligible[kind] = all(map(is_passing, refused))
             if refused:
                 yield Counted(refused[0], candidate.id, int(numbers[kind]))
         left = is_open[kinds]
-        self._around = self._surroundings(is_eligible[kinds])
+        eligible = is_eligible[kinds]
+        if self._demand.placement.devices:
+            eligible &= self._draft.fleet.equipped(self._demand)
+        self._around = self._surroundings(eligible)
         for mask, alike in self._neighbours():
             yield from self._taken(left & mask, alike)
             left &= ~mask

@@ -91,6 +91,8 @@ def test_every_module_is_used():
     entrances = {
         "lattice.__main__",
         "lattice.testing",
+        "lattice.pytest_plugin",
+        "lattice.client.typed",  # what generated modules import
         "lattice.bus.memory",
         "hosts.engine.fake",
         "hosts.engine.binder",  # what a capability of one's own begins with

@@ -1,5 +1,7 @@
 """Each contract test runs over memory and over a real server, on a lattice of its own.
 
+The server is reached by our own client and by nats-py, which must not differ in anything.
+
 Over the server every party connects as the product does: with the key of its role, and with no
 more rights than that. In memory all share one connection, because it knows no roles.
 """
@@ -17,6 +19,7 @@ from lattice.bus.embedded import EmbeddedNats
 from lattice.bus.identity import Identity
 from lattice.bus.memory import memory_connection
 from lattice.bus.permissions import Role
+from lattice.config import CLIENT_VARIABLE
 from lattice.testing import LATTICE, connect_as, new_host, running_nats
 from lattice.wire.subjects import Names
 from tests.contract.forwarding import Net, Party
@@ -53,13 +56,36 @@ async def contract_nats(anyio_backend: str) -> AsyncIterator[EmbeddedNats]:
         yield nats
 
 
-@pytest.fixture(params=["memory", pytest.param("nats", marks=pytest.mark.nats)])
-def broker(request: pytest.FixtureRequest) -> EmbeddedNats | None:
-    """The server that a test runs over, None in memory."""
+BOTH_CLIENTS = ("test_bus", "test_serve", "test_store", "test_watch", "test_log_and_objects")
+"""The tests of the seam itself, which run over nats-py, too; what is built on it does not."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test in memory and over a server, by our own client and perhaps by nats-py."""
+    if "broker" not in metafunc.fixturenames:
+        return
+    clients = ["muxed"]
+    if metafunc.module.__name__.rpartition(".")[2] in BOTH_CLIENTS:
+        clients.append("nats-py")
+    over_nats = [pytest.param(client, marks=pytest.mark.nats) for client in clients]
+    metafunc.parametrize("broker", ["memory", *over_nats], indirect=True)
+
+
+@pytest.fixture
+def broker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> EmbeddedNats | None:
+    """The server that a test runs over, by which client, None in memory."""
     if request.param == "memory":
         return None
+    monkeypatch.setenv(CLIENT_VARIABLE, request.param)
     nats: EmbeddedNats = request.getfixturevalue("contract_nats")
     return nats
+
+
+@pytest.fixture(params=["muxed", "nats-py"])
+def each_client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test about NATS itself once with each client."""
+    monkeypatch.setenv(CLIENT_VARIABLE, request.param)
+    return str(request.param)
 
 
 @pytest.fixture

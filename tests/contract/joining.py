@@ -14,15 +14,19 @@ from lattice.bus.connecting import connect_options
 from lattice.bus.embedded import EmbeddedNats
 from lattice.bus.identity import Identity
 from lattice.bus.jetstream import StoreLimits, ensure_stores, open_connection
-from lattice.bus.nats_connect import connect_nats
-from lattice.bus.nats_link import NatsLink
+from lattice.bus.link import Link
+from lattice.bus.linking import connect_link
 from lattice.bus.permissions import Role
 from lattice.errors import UnavailableError
 from lattice.testing import eventually, settings_for
 from lattice.wire.subjects import Names
 
 SMALL = StoreLimits(
-    control_bytes=8 << 20, hosts_bytes=1 << 20, events_bytes=8 << 20, artifacts_bytes=64 << 20
+    control_bytes=8 << 20,
+    hosts_bytes=1 << 20,
+    events_bytes=8 << 20,
+    artifacts_bytes=64 << 20,
+    jobs_bytes=8 << 20,
 )
 
 _numbers = itertools.count(1)
@@ -31,10 +35,10 @@ _numbers = itertools.count(1)
 @asynccontextmanager
 async def joined(
     nats: EmbeddedNats, role: Role, identity: Identity | None = None
-) -> AsyncIterator[tuple[NatsLink, Connection]]:
+) -> AsyncIterator[tuple[Link, Connection]]:
     """Yield a role's connection to the server and, whatever its stores are, to the lattice."""
     options = connect_options(settings_for(nats, role, identity), name=f"test-{role}")
-    async with connect_nats(options) as link:
+    async with connect_link(options) as link:
         yield link, open_connection(link, nats.lattice)
 
 
@@ -45,6 +49,7 @@ def streams_of(names: Names) -> tuple[str, ...]:
         f"KV_{names.hosts_bucket}",
         f"OBJ_{names.artifacts_bucket}",
         names.events_stream,
+        names.jobs_stream,
     )
 
 
@@ -77,6 +82,6 @@ def fresh_token() -> str:
     return f"t{next(_numbers)}"
 
 
-async def _order(link: NatsLink, verb: str, stream: str) -> None:
+async def _order(link: Link, verb: str, stream: str) -> None:
     answer = json.loads((await link.ask(f"$JS.API.STREAM.{verb}.{stream}", timeout_s=5)).body)
     assert answer.get("success"), answer

@@ -17,14 +17,14 @@ import pytest
 
 from lattice.bus.connecting import connect_options
 from lattice.bus.embedded import EmbeddedNats
-from lattice.bus.nats_connect import connect_nats
+from lattice.bus.linking import connect_link
 from lattice.bus.options import ConnectOptions
 from lattice.config import Settings
 from lattice.errors import DeniedError, InvalidError, LatticeError, UnavailableError
 from tests.contract.certificates import Certificate, make_certificate
 from tests.contract.server import PlainServer
 
-pytestmark = pytest.mark.nats
+pytestmark = [pytest.mark.nats, pytest.mark.usefixtures("each_client")]
 
 Start = Callable[[str], PlainServer]
 
@@ -63,13 +63,13 @@ def seed() -> bytes:
 async def failure(options: ConnectOptions) -> LatticeError:
     """Return the error of a connection, which must come well before a person gives up."""
     with anyio.fail_after(5), pytest.raises(LatticeError) as caught:
-        async with connect_nats(options):
+        async with connect_link(options):
             pass
     return caught.value
 
 
 async def works(options: ConnectOptions) -> bool:
-    async with connect_nats(options) as link:
+    async with connect_link(options) as link:
         await link.flush()
         return link.state == "connected"
 
@@ -168,7 +168,7 @@ async def test_files_that_cannot_be_used_are_invalid(tmp_path: Path) -> None:
         (ConnectOptions(tls_cert=empty, tls_key=empty), "do not fit"),
     ):
         with pytest.raises(InvalidError, match=message):
-            async with connect_nats(options):
+            async with connect_link(options):
                 pass
 
 

@@ -15,8 +15,8 @@ import pytest
 from lattice.bus.base import CAUGHT_UP, Connection, Entry, Packet, Write
 from lattice.bus.embedded import EmbeddedNats
 from lattice.bus.jetstream import ensure_stores
-from lattice.bus.nats_connect import connect_nats
-from lattice.bus.nats_link import NatsLink
+from lattice.bus.link import Link
+from lattice.bus.linking import connect_link
 from lattice.bus.options import ConnectOptions
 from lattice.errors import OutcomeUnknownError, UnavailableError
 from lattice.testing import LATTICE, eventually, new_host
@@ -25,7 +25,7 @@ from tests.contract.joining import SMALL, joined
 from tests.contract.server import PlainServer
 from tests.contract.taking import take, take_all, take_one
 
-pytestmark = pytest.mark.nats
+pytestmark = [pytest.mark.nats, pytest.mark.usefixtures("each_client")]
 
 NAMES = Names(LATTICE)
 CALL = NAMES.call("search", "", "find")
@@ -36,7 +36,7 @@ async def echo(packet: Packet) -> bytes:
 
 
 @asynccontextmanager
-async def joined_host(nats: EmbeddedNats) -> AsyncIterator[tuple[NatsLink, Connection]]:
+async def joined_host(nats: EmbeddedNats) -> AsyncIterator[tuple[Link, Connection]]:
     async with joined(nats, "host", await new_host(nats)) as (link, connection):
         yield link, connection
 
@@ -47,7 +47,7 @@ def freeze(nats: EmbeddedNats) -> None:
     os.waitpid(nats.pid, os.WUNTRACED)  # all its threads stand; the signal alone takes its time
 
 
-async def reconnected(link: NatsLink, count: int = 1) -> None:
+async def reconnected(link: Link, count: int = 1) -> None:
     await eventually(lambda: link.reconnects >= count, what="the client reconnects")
 
 
@@ -296,7 +296,7 @@ async def test_a_server_that_refuses_for_a_while_does_not_end_the_connection(
     server.start()
     try:
         options = ConnectOptions(servers=(server.url,), user="me", password="x")
-        async with connect_nats(options) as link:
+        async with connect_link(options) as link:
             server.reload(users.format(name="other"))
             await eventually(lambda: "authorization violation" in caplog.text.lower())
             assert link.state == "disconnected"

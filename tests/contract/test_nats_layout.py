@@ -20,9 +20,9 @@ from nats.js.api import KeyValueConfig, StreamConfig
 from lattice.bus.base import Connection, Entry
 from lattice.bus.connecting import connect_options
 from lattice.bus.embedded import EmbeddedNats
-from lattice.bus.jetstream import StoreLimits, ensure_stores, open_connection
+from lattice.bus.jetstream import CONSUMERS_MAX, StoreLimits, ensure_stores, open_connection
 from lattice.bus.jetstream_objects import OBJECT_BYTES_MAX
-from lattice.bus.nats_link import NatsLink
+from lattice.bus.link import Link
 from lattice.errors import (
     ConflictError,
     DecodeError,
@@ -49,14 +49,14 @@ async def bare_nats() -> AsyncIterator[EmbeddedNats]:
 
 
 @pytest.fixture
-async def link(bare_nats: EmbeddedNats) -> AsyncIterator[NatsLink]:
+async def link(bare_nats: EmbeddedNats) -> AsyncIterator[Link]:
     """The connection of a scheduler, which makes the stores."""
     async with joined(bare_nats, "scheduler") as (link, _):
         yield link
 
 
 @pytest.fixture
-async def lattice(link: NatsLink) -> Connection:
+async def lattice(link: Link) -> Connection:
     await ensure_stores(link, NAMES, limits=SMALL)
     return open_connection(link, NAMES.lattice)
 
@@ -75,7 +75,7 @@ async def tool(bare_nats: EmbeddedNats) -> AsyncIterator[Client]:
     await client.close()
 
 
-async def test_stores_are_made_once_by_however_many_at_once(link: NatsLink) -> None:
+async def test_stores_are_made_once_by_however_many_at_once(link: Link) -> None:
     async with anyio.create_task_group() as tasks:
         for _ in range(8):
             tasks.start_soon(lambda: ensure_stores(link, NAMES, limits=SMALL))
@@ -92,7 +92,10 @@ async def test_stores_state_their_limits(lattice: Connection, tool: Client) -> N
         ("KV_lat_test_hosts", SMALL.hosts_bytes, "new"),
         ("OBJ_lat_test_artifacts", SMALL.artifacts_bytes, "new"),
         ("LAT_test_EVENTS", SMALL.events_bytes, "old"),
+        ("LAT_test_JOBS", SMALL.jobs_bytes, "new"),
     ]
+    # nats-server's own limit of 1,000 would be that of 250 hosts.
+    assert {config.max_consumers for config in found} == {CONSUMERS_MAX}
 
 
 async def test_a_guarded_store_takes_writes_by_a_subject_that_nobody_guesses(
@@ -127,7 +130,7 @@ async def test_writers_find_a_guarded_store_that_was_made_again(
 
 
 async def test_an_existing_store_keeps_the_limits_of_its_operator(
-    link: NatsLink, lattice: Connection, tool: Client
+    link: Link, lattice: Connection, tool: Client
 ) -> None:
     await ensure_stores(link, NAMES, limits=replace(SMALL, events_bytes=1 << 20))
     info = await tool.jetstream().stream_info(NAMES.events_stream)
@@ -135,7 +138,7 @@ async def test_an_existing_store_keeps_the_limits_of_its_operator(
 
 
 async def test_a_store_that_lacks_something_is_refused_with_both_shown(
-    link: NatsLink, tool: Client
+    link: Link, tool: Client
 ) -> None:
     await tool.jetstream().create_key_value(KeyValueConfig(bucket=NAMES.control_bucket, history=5))
     with pytest.raises(IncompatibleError) as caught:
@@ -146,7 +149,7 @@ async def test_a_store_that_lacks_something_is_refused_with_both_shown(
 
 
 async def test_a_store_that_anybody_who_asks_can_aim_answers_at_is_refused(
-    link: NatsLink, tool: Client
+    link: Link, tool: Client
 ) -> None:
     name = NAMES.control_bucket
     await tool.jetstream().add_stream(StreamConfig(name=f"KV_{name}", subjects=[f"$KV.{name}.>"]))
@@ -156,20 +159,20 @@ async def test_a_store_that_anybody_who_asks_can_aim_answers_at_is_refused(
         await ensure_stores(link, NAMES, limits=SMALL)
 
 
-async def test_a_subject_that_another_stream_has_is_refused(link: NatsLink, tool: Client) -> None:
+async def test_a_subject_that_another_stream_has_is_refused(link: Link, tool: Client) -> None:
     mine = StreamConfig(name=NAMES.events_stream, subjects=["lat.test.>"])
     await tool.jetstream().add_stream(mine)
     with pytest.raises(IncompatibleError, match="subjects overlap"):
         await ensure_stores(link, NAMES, limits=SMALL)
 
 
-async def test_more_than_the_server_has_is_refused(link: NatsLink) -> None:
+async def test_more_than_the_server_has_is_refused(link: Link) -> None:
     with pytest.raises(OverloadedError, match="insufficient storage"):
         await ensure_stores(link, NAMES, limits=StoreLimits(artifacts_bytes=1 << 50))
 
 
 async def test_without_stores_everything_says_so(
-    link: NatsLink, monkeypatch: pytest.MonkeyPatch
+    link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lattice.bus.jetstream_api.NOBODY_S", 0.2)
     lattice = open_connection(link, NAMES.lattice)
@@ -183,7 +186,7 @@ async def test_without_stores_everything_says_so(
             await ask()
 
 
-async def test_a_full_bucket_refuses_and_keeps_what_it_has(link: NatsLink) -> None:
+async def test_a_full_bucket_refuses_and_keeps_what_it_has(link: Link) -> None:
     await ensure_stores(link, NAMES, limits=replace(SMALL, hosts_bytes=64 * 1024))
     hosts = open_connection(link, NAMES.lattice).hosts
     revision = await hosts.put("a", b"x" * 40_000)

@@ -15,7 +15,7 @@ from lattice.bus.base import CAUGHT_UP, Connection, Entry, Packet, Write
 from lattice.bus.embedded import EmbeddedNats
 from lattice.bus.identity import Identity
 from lattice.bus.jetstream import ensure_stores, open_connection
-from lattice.bus.nats_connect import connect_nats
+from lattice.bus.linking import connect_link
 from lattice.bus.options import ConnectOptions
 from lattice.errors import DeniedError
 from lattice.testing import connect_as, new_host
@@ -24,7 +24,7 @@ from tests.contract.joining import SMALL
 from tests.contract.server import PlainServer
 from tests.contract.taking import take, take_one
 
-pytestmark = pytest.mark.nats
+pytestmark = [pytest.mark.nats, pytest.mark.usefixtures("each_client")]
 
 
 @pytest.fixture
@@ -80,8 +80,8 @@ async def test_a_batch_with_one_denied_write_writes_nothing(tmp_path: Path, posi
     writes.insert(position, Write(key="mustnot", value=b"1"))
     try:
         async with (
-            connect_nats(ConnectOptions(servers=(server.url,), user="all", password="x")) as all_,
-            connect_nats(ConnectOptions(servers=(server.url,), user="some", password="x")) as some,
+            connect_link(ConnectOptions(servers=(server.url,), user="all", password="x")) as all_,
+            connect_link(ConnectOptions(servers=(server.url,), user="some", password="x")) as some,
         ):
             await ensure_stores(all_, Names("few"), limits=SMALL)
             with anyio.fail_after(3), pytest.raises(DeniedError, match="mustnot"):

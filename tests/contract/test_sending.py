@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 import pytest
@@ -13,9 +13,11 @@ import pytest
 from hosts.pulses import Pulses
 from lattice.bus.base import Bus, Connection, Packet
 from lattice.client.holding import Holder, leader_of
-from lattice.client.sending import Order, Sender
+from lattice.client.sending import COUNTS_S, Order, Sender
 from lattice.clock import SystemClock
 from lattice.errors import DeadlineExceededError, NoRouteError, OverloadedError
+from lattice.routing.breaking import Breakers, Rules
+from lattice.routing.budgets import Budgets
 from lattice.testing import eventually
 from lattice.wire.codec import decode_as, encode
 from lattice.wire.messages import CallReply, Invocation
@@ -27,6 +29,21 @@ from tests.contract.joining import fresh_token
 
 CLOCK = SystemClock()
 LIMIT_S = 30.0
+
+
+class FakeClock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    def wall_s(self) -> float:
+        return self.now_s
+
+
 CLOSING = CallReply(err=NoRouteError("on its way out").to_wire())
 
 
@@ -239,6 +256,92 @@ async def test_a_lost_call_goes_to_the_host_that_answered_last(
         with anyio.fail_after(LIMIT_S):
             assert (await lattice.send(key="k")).ok == [2]
     assert counts["aimed"] == 1
+
+
+# --- what keeps an outage small -----------------------------------------------------------------
+
+
+async def test_a_deployment_that_answers_nobody_is_refused_at_once_until_it_answers(
+    lattice: Lattice,
+) -> None:
+    clock = FakeClock()
+    breakers = Breakers(Rules(consecutive=2, open_ms=500))
+    sender = Sender(lattice.asking, clock, holder=lattice.holder, breakers=breakers)
+    is_silent = True
+
+    async def maybe(attempt: int) -> CallReply:
+        return await (lattice.silence() if is_silent else fine(attempt))
+
+    def order() -> Order:
+        return replace(lattice.order(), give_up_s=clock.monotonic_s() + COUNTS_S)
+
+    async with lattice.answering(maybe):
+        async with anyio.create_task_group() as group:
+            for _ in range(2):
+                group.start_soon(failing, sender, order())
+        with pytest.raises(OverloadedError, match="not answered lately") as caught:
+            await sender.send(order())
+        assert caught.value.details["retry_after_ms"] == 500
+        assert caught.value.details["breaker"] == "open"
+        assert len(lattice.attempts) == 2, "what is refused is not sent"
+        is_silent = False
+        clock.now_s += 0.5
+        assert (await sender.send(order()))[0].ok == [1]
+        assert (await sender.send(order()))[0].ok == [1]
+
+
+async def failing(sender: Sender, order: Order) -> None:
+    with pytest.raises(DeadlineExceededError):
+        await sender.send(order)
+
+
+async def test_callers_that_grant_no_time_do_not_close_a_deployment_for_others(
+    lattice: Lattice,
+) -> None:
+    breakers = Breakers(Rules(consecutive=1))
+    sender = Sender(lattice.asking, CLOCK, holder=lattice.holder, breakers=breakers)
+
+    async def forget(_attempt: int) -> CallReply:
+        return await lattice.silence()
+
+    async with lattice.answering(forget):
+        await failing(sender, lattice.order(deadline_s=0.05))
+        assert breakers.state(lattice.deployment) == "closed"
+        lattice.over.set()
+
+
+async def test_lost_calls_are_not_sent_again_beyond_their_share(lattice: Lattice) -> None:
+    budgets = Budgets(reserve=1, per_second=0)
+    sender = Sender(lattice.asking, CLOCK, holder=lattice.holder, budgets=budgets)
+    stopped = DeadlineExceededError("the replica was stopped", ended=True)
+
+    async def always(_attempt: int) -> CallReply:
+        return CallReply(err=stopped.to_wire(), host="H")
+
+    async with lattice.answering(always):
+        with pytest.raises(DeadlineExceededError, match="sent again already"):
+            await sender.send(lattice.order(key="k", deadline_s=0.6))
+    assert lattice.attempts == [1, 2]
+
+
+async def test_a_caller_that_leaves_says_so_to_the_hosts_of_the_deployment(
+    lattice: Lattice,
+) -> None:
+    subject = lattice.names.departure(lattice.deployment, "call-7")
+
+    async def forget(_attempt: int) -> CallReply:
+        return await lattice.silence()
+
+    async with (
+        lattice.serving.subscribe(lattice.names.departure(lattice.deployment, "*")) as told,
+        lattice.answering(forget),
+    ):
+        async with anyio.create_task_group() as group:
+            group.start_soon(lattice.sender.send, replace(lattice.order(), leave=subject))
+            await eventually(lambda: lattice.attempts)
+            group.cancel_scope.cancel()
+        with anyio.fail_after(LIMIT_S):
+            assert (await anext(told)).subject == subject
 
 
 # --- held ---------------------------------------------------------------------------------------

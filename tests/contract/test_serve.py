@@ -300,3 +300,40 @@ async def _let_go_when_nobody_serves(asking: Bus, subject: str, gate: Gate) -> N
             with suppress(DeadlineExceededError):  # a probe may be taken, and waits then
                 await asking.request(subject, b"probe", timeout_s=0.01)
     gate.may_end.set()
+
+
+async def test_whoever_asks_while_the_server_is_cancelled_is_answered(
+    asking: Bus, serving: Bus, at: At
+) -> None:
+    """What comes until the bus has taken note of the end is turned down, so that it is sent on."""
+    subject, ended, answers = at("ask"), anyio.Event(), list[str]()
+
+    async def echo(packet: Packet) -> bytes:
+        return packet.body
+
+    async def serve(*, task_status: anyio.abc.TaskStatus[anyio.CancelScope]) -> None:
+        with anyio.CancelScope() as scope:
+            async with serving.serve(subject, echo):
+                task_status.started(scope)
+                await anyio.sleep_forever()
+        ended.set()
+
+    async def ask() -> None:
+        while not ended.is_set():
+            try:
+                reply = await asking.request(subject, b"body", timeout_s=10)
+            except NoRouteError:
+                return
+            answers.append(
+                "own" if reply.body == b"body" else codec.decode(reply.body)["err"]["kind"]
+            )
+
+    async with anyio.create_task_group() as group:
+        scope = await group.start(serve)
+        for _ in range(50):
+            group.start_soon(ask)
+        with anyio.fail_after(10):
+            while len(answers) < 500:
+                await asking.flush()
+        scope.cancel()
+    assert set(answers) <= {"own", NoRouteError.kind, DeadlineExceededError.kind}

@@ -28,7 +28,9 @@ COMMAND_S = 120.0
 END_S = 15.0
 """Seconds in which what runs in the background ends."""
 
-_SHOWN = ("examples", "docs", "bench", "tests", "scripts", "Makefile", "README.md", ".build")
+_SHOWN = (
+    "examples", "docs", "bench", "tests", "scripts", "wit", "Makefile", "README.md", ".build",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from lattice.errors import LatticeError, UnavailableError
+from lattice.errors import DeadlineExceededError, LatticeError, UnavailableError
 from lattice.testing import eventually
 from tests.e2e.conftest import lattice_up
 from tests.e2e.running import (
@@ -239,6 +239,32 @@ async def test_host_that_is_killed_and_starts_again_runs_what_no_other_host_may(
     await eventually(is_back, timeout_s=PATIENCE_S)
     placed = await until_placed(client, "math", 2)
     assert sorted(placed.values()) == sorted(before.values())
+
+
+async def test_a_stream_goes_on_when_the_broker_is_killed_and_starts_again(mending, client):
+    await deploy(client, "streams", {"streams": components.streams()})
+    size = 200_000_000
+    async with client.stream("streams", "produce", [size, 100_000]) as call:
+        found = len(await anext(call))
+        pid = running_pid(mending, "nats-server")
+        send(pid, signal.SIGKILL)
+        await until_runs_again(mending, "nats-server", pid)
+        found += sum([len(part) async for part in call])
+        assert (found, await call.value()) == (size, size)
+    await until_leading(client)
+
+
+async def test_a_stream_of_a_host_that_is_killed_ends_with_an_error(mending, client):
+    await deploy(client, "streams", {"streams": components.streams()})
+    [place] = set((await until_placed(client, "streams", 1)).values())
+    pid = running_pid(mending, place)
+    async with client.stream("streams", "produce", [1 << 40, 100_000]) as call:
+        await anext(call)
+        send(pid, signal.SIGKILL)
+        with pytest.raises(DeadlineExceededError, match="its host was lost while bytes moved"):
+            await call.value()
+    await until_runs_again(mending, place, pid)
+    await until_answers(client)
 
 
 async def test_host_started_while_the_broker_is_away_says_so_and_ends(mending, tmp_path):

@@ -3,6 +3,7 @@ neighbours on the same host go on answering."""
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 
@@ -171,15 +172,17 @@ async def test_flood_of_calls_is_answered_overloaded_at_once_and_none_hangs(clie
     await client.delete("narrow")
 
 
-async def test_arguments_and_results_over_a_message_are_invalid_both_ways(client):
-    await deploy(client, "echo", {"echo": components.echo()}, placement=ON_EU)
+async def test_arguments_and_results_over_a_message_pass_and_over_the_limit_are_invalid(client):
+    await deploy(client, "echo", {"echo": components.values()}, placement=ON_EU)
     await deploy(client, "big", {"big": components.hostile()["big-result"]}, placement=ON_EU)
-    with pytest.raises(InvalidError, match="bytes"):
-        await client.call("echo", "echo", ["x" * 2_000_000])
-    with pytest.raises(InvalidError, match="bytes"):
-        await client.call("big", "big")
+    body = random.Random(7).randbytes(4_000_000)
+    assert await client.call("echo", "bytes", [body]) == body
+    assert await client.call("echo", "bytes", [body], key="again") == body
+    assert len(await client.call("big", "big")) > 2_000_000
+    with pytest.raises(InvalidError, match="67108864 fit in one call"):
+        await client.call("echo", "bytes", [bytes(64 * 1024 * 1024)])
     text = "é" * 400_000
-    assert await client.call("echo", "echo", [text]) == text
+    assert await client.call("echo", "string", [text]) == text
     await client.delete("echo")
     await client.delete("big")
 

@@ -303,6 +303,16 @@ def test_mounts_are_what_the_guest_sees_of_the_disk(tmp_path: Path) -> None:
     assert python("result = os.listdir('/')")[0] == "err"
 
 
+def test_streams_of_a_guest_are_the_in_and_output(file: Callable[[str, bytes], Path]) -> None:
+    guest = file("streams", components.streams())
+    done = subprocess.run(
+        [sys.executable, "-m", "lattice", "run", guest, "upper"],
+        input=b"some letters\n" * 100_000, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"1300000\n")
+    assert done.stdout == b"SOME LETTERS\n" * 100_000
+
+
 def test_requests_go_where_a_host_is_allowed(file: Callable[[str, bytes], Path]) -> None:
     class Answering(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -58,6 +58,26 @@ async def test_calls_of_what_has_no_replica_wake_it_and_all_are_answered(
     assert sorted(answers) == list(range(2, 202))
 
 
+async def test_jobs_that_wait_bring_replicas_and_their_end_takes_them_away(
+    client: LatticeClient,
+) -> None:
+    scale = {"min": 0, "max": 2, "on": "queue", "target": 3, "idle": "1s"}
+    spinning = {"spin": components.hostile()["spin"]}
+    await deploy(client, "spinning", spinning, scale=scale, limits={"deadline": "60s"}, wait=False)
+    await until_placed(client, "spinning", 0)
+    jobs = [await client.jobs.submit("spinning", "run", []) for _ in range(12)]
+    await until_placed(client, "spinning", 2)
+    for job in jobs:
+        await client.jobs.cancel(job.id)
+    await until_placed(client, "spinning", 0)
+    scaled = [
+        event.data["replicas"]
+        async for event in client.events(kinds=["deployment-scaled"], follow=False)
+        if event.data["deployment"] == "spinning"
+    ]
+    assert (max(scaled), scaled[-1]) == (2, 0)
+
+
 async def test_a_guests_call_of_what_has_no_replica_wakes_it(client: LatticeClient) -> None:
     await deploy(client, "hello", {"hello": components.hello()}, scale=AT_ZERO, wait=False)
     await deploy(client, "front", {"greeter": components.greeter()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -165,7 +166,8 @@ async def test_a_component_that_is_at_work_in_three_aborts_is_quarantined(client
 
     reason = await eventually(refusal, timeout_s=PATIENCE_S, what="it is refused with the reason")
     assert "component spin (sha256:" in reason
-    assert "SIGABRT" in reason
+    # What writes the stack of a guest that is aborted may itself fail on that stack.
+    assert re.search("SIG(ABRT|SEGV)", reason)
     await until_placed(client, "neighbour", 2)
     assert await client.call("neighbour", "add", [40, 2]) == 42
 

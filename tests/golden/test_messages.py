@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lattice.wire import http, messages, requests
+from lattice.wire import durable, http, messages, requests
 from lattice.wire.codec import convert, decode, decode_as, encode
 from tests.golden.vectors import EXAMPLES
 
@@ -43,7 +43,7 @@ def test_every_message_has_a_vector():
     }  # fmt: skip
     classes = {
         cls
-        for module in (messages, requests, http)
+        for module in (messages, requests, http, durable)
         for _, cls in inspect.getmembers(module, inspect.isclass)
         if cls.__module__ == module.__name__
     }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lattice.model.host import (
     Capacity,
     Device,
+    HeldDevice,
     Inventory,
     Load,
     ReplicaReport,
@@ -13,6 +14,7 @@ from lattice.model.host import (
     Taint,
 )
 from lattice.model.ids import DeploymentName, HostId, ReplicaId
+from lattice.wire import durable as d
 from lattice.wire import http as h
 from lattice.wire import messages as m
 from lattice.wire import requests as r
@@ -31,6 +33,20 @@ EXAMPLES: dict[str, object] = {
     "call-error": m.CallReply(
         err={"kind": "trap", "message": "unreachable", "retryable": False, "details": {}},
         host="UHOST", generation=2,
+    ),
+    "stored-job": d.StoredJob(
+        op="a:b/c#f", args=[1, b"\x00", None], timeout_ms=5000, attempts_max=3, pause_ms=10,
+        pause_max_ms=50, type="0011223344556677", caller="ask", chain=["ask"], hops=1,
+        trace="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", submitted_s=1.5,
+        due_s=2.5, schedule="@every 1m", replaces=7, made=2,
+    ),
+    "outcome": d.Outcome(
+        state="done", ok=[["ok", 1]], op="a:b/c#f", host="UHOST", attempts=2, submitted_s=1.5,
+        ended_s=3.5,
+    ),
+    "outcome-dead": d.Outcome(
+        state="dead", err={"kind": "trap", "message": "unreachable"}, op="#f", host="UHOST",
+        attempts=3, submitted_s=1.5, ended_s=3.5, job=d.StoredJob(op="#f", args=[1]),
     ),
     "heartbeat-ack": m.HeartbeatAck(
         sequence=7, required=Revision("inc", 9), lease_ms=6000, heartbeat_ms=500,
@@ -69,7 +85,7 @@ EXAMPLES: dict[str, object] = {
     ),
     "event": m.Event(
         id="b.1", kind="host-joined", source="/lattice/l/host/UHOST", entity="UHOST",
-        time_s=1790000000.5, data={"name": "h"},
+        time_s=1790000000.5, data={"name": "h"}, run="b", sequence=1, position=7,
     ),
     "report": Report(
         host=HostId("UHOST"), boot="b", sequence=4, adopted=Revision("inc", 9),
@@ -81,6 +97,12 @@ EXAMPLES: dict[str, object] = {
             ),
         ),
         load=Load(cpu_milli=1, memory_bytes=2, calls_in_flight=3),
+        held=(
+            HeldDevice(
+                replica=ReplicaId("d/3/UHOST/11.0"), device="gpu0", share_milli=250,
+                memory_bytes=1 << 30,
+            ),
+        ),
     ),
     "report-of-changes": Report(
         host=HostId("UHOST"), boot="b", sequence=5, adopted=Revision("inc", 9),

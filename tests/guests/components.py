@@ -7,6 +7,7 @@ texts lie in `plain/` and `hostile/`. Nothing here starts an engine or knows the
 from __future__ import annotations
 
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from functools import cache
@@ -77,6 +78,16 @@ def keeper() -> bytes:
     return _plain("keeper")
 
 
+def proxy() -> bytes:
+    """`test:proxy/proxy@0.1.0`: calls whom it is told to, by `lattice:invoke/dynamic@0.1.0`."""
+    return _plain("proxy")
+
+
+def submitter() -> bytes:
+    """`test:jobs/submitter@0.1.0`: submits jobs, by `lattice:jobs/jobs@0.1.0`; see its text."""
+    return _plain("submitter")
+
+
 @cache
 def values() -> bytes:
     """`test:values/echo@0.1.0`: one function for each shape of value; see `values/values.wit`."""
@@ -87,6 +98,21 @@ def values() -> bytes:
 def talker() -> bytes:
     """`test:talker/talk@0.1.0`: say(text: string) to standard output, complain(...) to error."""
     return _with_wit(FOLDER / "talker" / "talker.wit", FOLDER / "talker" / "talker.wat")
+
+
+@cache
+def streams() -> bytes:
+    """`test:streams/work@0.1.0`, in C: uses the byte streams of its calls; see its WIT."""
+    folder, wit = FOLDER / "streams", FOLDER.parent.parent / "wit" / "lattice-streams.wit"
+    with tempfile.TemporaryDirectory() as temporary:
+        packages, module = Path(temporary) / "wit", Path(temporary) / "core.wasm"
+        (packages / "deps").mkdir(parents=True)
+        for text, place in ((folder / "streams.wit", packages), (wit, packages / "deps")):
+            (place / text.name).write_bytes(text.read_bytes())
+        compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-freestanding"]
+        flags = ["-nostdlib", "-Wl,--no-entry", "-O2", "-s"]
+        subprocess.run([*compiler, *flags, folder / "streams.c", "-o", module], check=True)
+        return _componentized(packages, module, "streams")
 
 
 @cache
@@ -186,13 +212,18 @@ def _compile(path: Path) -> bytes:
 
 def _with_wit(wit: Path, core: Path) -> bytes:
     """Return the component that a core module and the one world of a WIT file make together."""
+    with tempfile.TemporaryDirectory() as folder:
+        module = Path(folder) / "core.wasm"
+        module.write_bytes(_compile(core))
+        return _componentized(wit, module, wit.stem)
+
+
+def _componentized(wit: Path, module: Path, world: str) -> bytes:
+    """Return the component that a core module makes, by a world of WIT."""
     tool = Path(sysconfig.get_path("scripts")) / "wasm-tools"
     with tempfile.TemporaryDirectory() as folder:
-        module, embedded, component = (
-            Path(folder) / name for name in ("core.wasm", "embedded.wasm", "component.wasm")
-        )
-        module.write_bytes(_compile(core))
-        embed: list[str | Path] = [tool, "component", "embed", wit, module, "--world", wit.stem]
+        embedded, component = Path(folder) / "embedded.wasm", Path(folder) / "component.wasm"
+        embed: list[str | Path] = [tool, "component", "embed", wit, module, "--world", world]
         subprocess.run([*embed, "--output", embedded], check=True)
         subprocess.run([tool, "component", "new", embedded, "--output", component], check=True)
         return component.read_bytes()

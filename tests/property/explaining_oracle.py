@@ -30,7 +30,12 @@ SELECTORS = [
     "rack = r1",
 ]
 INTERFACES = ["a:b/c@1.0.0", "a:b/c@1.4.2", "a:b/c@2.0.0", "d:e/f@0.2.1", "d:e/f@0.3.0"]
-TAINTS = [Taint(key="gpu"), Taint(key="for", value="db"), Taint(key="for", value="web")]
+TAINTS = [
+    Taint(key="gpu"),
+    Taint(key="for", value="db"),
+    Taint(key="for", value="web"),
+    Taint(key="lattice/flapping", value="2"),
+]
 TOLERATE = ["gpu", "for = db", "for in (db, web)", "!other"]
 
 
@@ -236,13 +241,18 @@ def _spread_allows(
             continue
         own = world.counts.get(other.id, {}).get(demand.key, 0)
         per_domain[domain] = per_domain.get(domain, 0) + own
-        blocking = [f for f in _own_faults(demand, other) if f[0] not in PASSING]
+        blocking = [f for f in _own_faults(demand, other) if f[0] not in PASSING and not _ends(f)]
         if not [f for f in blocking if f != dropped]:
             open_domains.add(domain)
     sizes = [per_domain[domain] for domain in open_domains]
     if len(sizes) < spread.domains_min:
         sizes.append(0)
     return per_domain[host.labels[spread.key]] + 1 - min(sizes, default=0) <= spread.max_skew
+
+
+def _ends(fault: Constraint) -> bool:
+    """Tell whether a taint is that of a host which is held off for a while."""
+    return fault[0] == "taint" and fault[1].split("=")[0] == "lattice/flapping"
 
 
 def relaxed(world: Situation, demand: Demand) -> dict[Constraint, int]:

@@ -13,8 +13,8 @@ from tests.simulation.invariants import Lattice
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.playing import table
 
-PROGRESS_SEEDS = 1000
-"""Seeds after which a line of progress is printed."""
+PROGRESS_S = 10.0
+"""Seconds after which a line of progress is printed."""
 
 
 def main() -> int:
@@ -27,13 +27,16 @@ def main() -> int:
     if options.mutants:
         return 0 if table() else 1
     began_s, events, failed = time.perf_counter(), 0, {}
+    told_s = began_s
     for seed in range(options.first, options.first + options.seeds):
         lattice = Lattice(seed, options.mutant)
         if errors := lattice.run():
             failed[seed] = errors[0]
             sys.stdout.write(f"seed {seed}: {errors[0]}\n")
+            sys.stdout.flush()
         events += lattice.world.events
-        if (done := seed + 1 - options.first) % PROGRESS_SEEDS == 0:
+        if time.perf_counter() - told_s >= PROGRESS_S:
+            told_s, done = time.perf_counter(), seed + 1 - options.first
             sys.stdout.write(f"{done} of {options.seeds} seeds, {len(failed)} failed\n")
             sys.stdout.flush()
     took_s = time.perf_counter() - began_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,7 @@ class HostActor:
         self.world, self.name = world, name
         self.boots = 0
         self.is_cordoned = self.is_draining = False
+        self.runs: Counter[ReplicaId] = Counter()  # starts and stops of each replica
         self.core = self.new_core()
 
     def new_core(self) -> Lifecycle:
@@ -42,6 +44,7 @@ class HostActor:
         self.boots += 1
         self.core = self.new_core()
         self.is_report_due = False
+        self.runs.clear()
         self.keep_inventory()
         self.read_target()
         self.heartbeat()
@@ -80,6 +83,7 @@ class HostActor:
         self.core = self.new_core()
 
     def feed(self, event: lifecycle.Event) -> None:
+        self.world.fed.add(self.name)
         for command in self.core.handle(self.world.clock(self.name), event):
             self.carry_out(command)
         self.core.check()
@@ -88,11 +92,13 @@ class HostActor:
         world = self.world
         match command:
             case lifecycle.StartReplica():
+                world.moves += 1
                 self.start(command)
             case lifecycle.StopReplica(replica=replica):
-                self.later(
-                    world.random.uniform(0.01, 0.5), lifecycle.ReplicaStopped(replica=replica)
-                )
+                world.moves += 1
+                self.runs[replica] += 1  # what it would still have said is not heard any more
+                stopped = lifecycle.ReplicaStopped(replica=replica)
+                self.later(replica, world.random.uniform(0.01, 0.5), stopped)
             case lifecycle.SendReport(report=report):
                 for name in world.nodes:
                     if name.startswith("s"):
@@ -104,28 +110,32 @@ class HostActor:
             case lifecycle.ReadTarget():
                 self.read_target()
             case lifecycle.Announce():
-                pass
+                world.moves += 1
+                world.told(f"{self.name} {self.core.boot}", command)
 
     def start(self, command: lifecycle.StartReplica) -> None:
         """Let a replica begin: most become ready, some only after a while, some fail."""
         world, replica, name = self.world, command.replica, command.deployment
         luck = world.random.random()
         took_s = world.random.uniform(0.05, 1.0)
+        self.runs[replica] += 1
         if name == SINGLETON:
             self.feed(lifecycle.SingletonFound(replica=replica))
         is_unlucky = world.is_faulty and luck < START_FAULTS
         if (name, command.generation) in world.broken:
-            self.later(took_s, lifecycle.ReplicaFailed(replica=replica, reason="it is broken"))
+            self.later(
+                replica, took_s, lifecycle.ReplicaFailed(replica=replica, reason="it is broken")
+            )
         elif name == JOB:
-            self.later(took_s * 5, self.end(replica, is_unlucky=is_unlucky))
+            self.later(replica, took_s * 5, self.end(replica, is_unlucky=is_unlucky))
         elif is_unlucky:
-            self.later(took_s, lifecycle.ReplicaFailed(replica=replica, reason="bad luck"))
+            self.later(replica, took_s, lifecycle.ReplicaFailed(replica=replica, reason="bad luck"))
         else:
             if world.is_faulty and luck > 1 - START_FAULTS:
                 unready = lifecycle.ReplicaUnready(replica=replica, reason="it warms up")
-                self.later(took_s, unready)
+                self.later(replica, took_s, unready)
                 took_s += world.random.uniform(0.1, 5.0)
-            self.later(took_s, lifecycle.ReplicaReady(replica=replica))
+            self.later(replica, took_s, lifecycle.ReplicaReady(replica=replica))
 
     def end(self, replica: ReplicaId, *, is_unlucky: bool) -> Callable[[], lifecycle.Event]:
         """Return how a job's replica ends; that it ended well counts from then."""
@@ -139,10 +149,18 @@ class HostActor:
 
         return ended
 
-    def later(self, delay_s: float, event: lifecycle.Event | Callable[[], lifecycle.Event]) -> None:
-        self.world.timer(
-            self.name, delay_s, lambda: self.feed(event() if callable(event) else event)
-        )
+    def later(
+        self, replica: ReplicaId, delay_s: float,
+        event: lifecycle.Event | Callable[[], lifecycle.Event],
+    ) -> None:  # fmt: skip
+        """Feed an event of a replica, unless it was stopped or started again meanwhile."""
+        run = self.runs[replica]
+
+        def feed() -> None:
+            if self.runs[replica] == run:
+                self.feed(event() if callable(event) else event)
+
+        self.world.timer(self.name, delay_s, feed)
 
     def heartbeat(self) -> None:
         self.report()

@@ -11,15 +11,22 @@ from typing import Any
 
 from hosts import lifecycle
 from hosts.lifecycle import Lifecycle
-from lattice.model.host import Revision
+from lattice.model.host import Inventory, Report, Revision
 from lattice.model.ids import DeploymentName, HostId, ReplicaId
 from lattice.wire.messages import DeploymentStatus
-from scheduler import delivery, election, membership, reconciler, records
+from scheduler import deciding, delivery, election, membership, reconciler, records
+from scheduler.announcements import Announcements, Emit
+from scheduler.around import Around
+from scheduler.deciding import Decider
 from scheduler.delivery import Delivery
 from scheduler.election import Election
 from scheduler.generations import Wanted
+from scheduler.ledger import Ledger
 from scheduler.membership import Membership
+from scheduler.pacing import Brake
+from scheduler.placement.model import Demand, Key
 from scheduler.probing import Hinted, Probe
+from scheduler.profile import Profile
 from scheduler.reconciler import Reconciler
 from scheduler.rollout import Progress
 from scheduler.singletons import Singletons
@@ -92,6 +99,21 @@ class _Trusting(Membership):
         return ()
 
 
+class _Graceless(Membership):
+    """Takes hosts for lost that had no time to report to a new leader."""
+
+    def __init__(self, profile: Profile, *, now_s: float) -> None:
+        super().__init__(profile, now_s=now_s - profile.lost_after_s)
+
+    def is_settled(self, now_s: float) -> bool:
+        return True
+
+    def inventory_read(
+        self, now_s: float, host: HostId, inventory: Inventory | None
+    ) -> tuple[membership.MembershipChanged, ...]:
+        return super().inventory_read(now_s - self._profile.lost_after_s, host, inventory)
+
+
 class _Backwards(Lifecycle):
     """Adopts whatever target it sees last."""
 
@@ -124,6 +146,7 @@ DELIVERIES: dict[str, type[Delivery]] = {
 
 MEMBERSHIPS: dict[str, type[Membership]] = {
     "never gives a host up": _Trusting,
+    "has no patience after a take-over": _Graceless,
 }
 
 OTHERS = ("host goes back", "overfills hosts", "writes without a fence")
@@ -181,12 +204,11 @@ class _Late(Lifecycle):
 class _Deposed(Reconciler):
     """Answers heartbeats after its own lease ran out."""
 
-    def handle(self, now_s: float, event: reconciler.Event) -> tuple[reconciler.Command, ...]:
-        if isinstance(event, reconciler.Reported | reconciler.LeaseExtended):
-            self._lease_until_s = float("inf")
-        if isinstance(event, reconciler.LeaseExtended):
-            event = replace(event, until_s=float("inf"))
-        return super().handle(now_s, event)
+    def _reported(self, now_s: float, report: Report) -> tuple[reconciler.Command, ...]:
+        until_s, self._lease_until_s = self._lease_until_s, float("inf")
+        commands = super()._reported(now_s, report)
+        self._lease_until_s = until_s
+        return commands
 
 
 class _Stubborn(Wishes):
@@ -205,6 +227,65 @@ class _Overcounting(Wishes):
         return replace(super().status(wanted), counted=[])
 
 
+class _Hasty(Wishes):
+    """Takes old replicas away before new ones are ready."""
+
+    def desired(self, name: DeploymentName, wanted: Wanted | None, revision: int) -> None:
+        if wanted is not None and wanted.update.strategy != "recreate":
+            wanted = replace(wanted, update=replace(wanted.update, unavailable_max=100))
+        super().desired(name, wanted, revision)
+
+
+class _Asleep(Wishes):
+    """Hears no call."""
+
+    def wake(self, now_s: float, name: DeploymentName, ledger: Ledger) -> bool:
+        return False
+
+
+class _Unbraked(Brake):
+    """Takes the loss of many hosts for many losses of one."""
+
+    def lost(
+        self, now_s: float, host: HostId, zone: str, hosts: Mapping[str, int], replicas: int
+    ) -> bool:
+        return False
+
+
+class _Mumbling(Decider):
+    """Does not say by which rule a replica has no place."""
+
+    def plan(self, now_s: float, at: Around) -> tuple[deciding.Command, ...]:
+        commands = super().plan(now_s, at)
+        unplaced = tuple(replace(each, kinds=("interface",)) for each in self._state.unplaced)
+        self._state = replace(self._state, unplaced=unplaced)
+        return commands
+
+
+class _Crowding(Decider):
+    """Places replicas without a look at where the others are."""
+
+    def _replaced(
+        self, name: DeploymentName, demands: tuple[Demand, ...]
+    ) -> dict[Key, Demand | None]:
+        apart = tuple(replace(d, placement=replace(d.placement, spread=())) for d in demands)
+        return super()._replaced(name, apart)
+
+
+class _Stammering(Announcements):
+    """Gives all hosts' events of a term one id."""
+
+    def host(
+        self, change: membership.MembershipChanged, members: Mapping[HostId, membership.Member]
+    ) -> Emit:
+        return replace(super().host(change, members), id=f"{self._epoch}.1")
+
+
+DECIDERS: dict[str, type[Decider]] = {
+    "misnames what keeps a replica away": _Mumbling,
+    "forgets to spread": _Crowding,
+}
+
 HOSTS: dict[str, type[Lifecycle]] = {
     "host goes back": _Backwards,
     "no fence on the host": _Leaseless,
@@ -220,10 +301,20 @@ SINGLETONS: dict[str, type[Singletons]] = {
 WISHES: dict[str, type[Wishes]] = {
     "never reverts": _Stubborn,
     "counts a job's replica twice": _Overcounting,
+    "updates beyond its bounds": _Hasty,
+    "sleeps through calls": _Asleep,
 }
 
-MUTANTS = (*MUTANTS, *[h for h in HOSTS if h not in OTHERS], *SINGLETONS, *WISHES,
-           "answers after its lease")  # fmt: skip
+MUTANTS = (
+    *MUTANTS,
+    *[h for h in HOSTS if h not in OTHERS],
+    *SINGLETONS,
+    *WISHES,
+    *DECIDERS,
+    "answers after its lease",
+    "replaces a mass at once",
+    "tells two things as one",
+)
 
 
 def scheduler_actor(mutant: str) -> Callable[[World, str], SchedulerActor]:
@@ -240,6 +331,12 @@ def scheduler_actor(mutant: str) -> Callable[[World, str], SchedulerActor]:
                 made.__class__ = _Generous
             if mutant == "answers after its lease":
                 made.__class__ = _Deposed
+            if mutant == "replaces a mass at once":
+                made.decider.brake.__class__ = _Unbraked
+            if mutant == "tells two things as one":
+                made.announcements.__class__ = _Stammering
+            if mutant in DECIDERS:
+                made.decider.__class__ = DECIDERS[mutant]
             if mutant in SINGLETONS:
                 made.decider.singletons.__class__ = SINGLETONS[mutant]
             if mutant in WISHES:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from itertools import count
 
-import pytest
-
+from tests.conftest import FIGURES
 from tests.simulation.invariants import Lattice
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.regressions import MUTANT_SEEDS, REGRESSIONS
@@ -22,8 +22,8 @@ MUTANT_SEEDS_MAX = 120
 """Seeds that a planted bug may survive when the known one does not catch it any more."""
 
 
-def play(parity: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Run even or odd seeds, those that failed once first, and print how many."""
+def play(parity: int, record: Callable[[str, object], None]) -> None:
+    """Run even or odd seeds, those that failed once first, and `record` how many."""
     began_s, ran, events = time.perf_counter(), 0, 0
     failed: dict[int, str] = {}
     first = [seed for seed in REGRESSIONS if seed % 2 == parity]
@@ -35,8 +35,7 @@ def play(parity: int, capsys: pytest.CaptureFixture[str]) -> None:
         if errors := lattice.run():
             failed[seed] = errors[0]
         ran, events = ran + 1, events + lattice.world.events
-    with capsys.disabled():
-        sys.stdout.write(f"\nsimulation: {ran} seeds, {events} events, {len(failed)} failed\n")
+    record(FIGURES, f"simulation: {ran} seeds, {events} events, {len(failed)} failed")
     assert failed == {}
 
 

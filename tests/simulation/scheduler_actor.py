@@ -15,8 +15,10 @@ from scheduler import delivery, election, reconciler, records
 from scheduler.announcements import Emit
 from scheduler.election import Election
 from scheduler.generations import Wanted
+from scheduler.placement.model import Counts
 from scheduler.probing import Hinted, Probe, Probed
 from scheduler.reconciler import Reconciler
+from tests.simulation.pacing import Pace
 from tests.simulation.world import KV, Presence, World
 
 
@@ -26,7 +28,6 @@ class SchedulerActor:
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
         self.boots = 0
-        self.told: dict[str, tuple[str, str]] = {}
         self.crash()
 
     def new_election(self) -> Election:
@@ -43,6 +44,7 @@ class SchedulerActor:
         self.term: Reconciler | None = None
         self.cursor = 0
         self.observed: dict[str, reconciler.Event] = {}
+        self.hosts = 0  # whose inventory it knows
 
     def boot(self) -> None:
         self.boots += 1
@@ -83,6 +85,7 @@ class SchedulerActor:
                 self.ask(lambda kv: kv.put([("leader", command.lease, command.expect)]), renewed)
             case election.Lead():
                 self.term = self.new_reconciler(command)
+                self.pace = Pace()
                 for event in list(self.observed.values()):
                     self.decide(self.term, event)
             case election.Follow():
@@ -103,7 +106,13 @@ class SchedulerActor:
         )
 
     def decide(self, term: Reconciler, event: reconciler.Event) -> None:
-        for command in term.handle(self.world.clock(self.name), event):
+        is_tick = isinstance(event, reconciler.Ticked)
+        before, listed = term.state, _listed(term) if is_tick else {}
+        commands = term.handle(self.world.clock(self.name), event)
+        if term.state is not before:
+            self.world.planned(listed, term.state, term.wanted.values())
+        pace = self.pace
+        for command in commands:
             match command:
                 case reconciler.Acknowledge(ack=ack):
                     assert isinstance(event, reconciler.Reported)
@@ -111,7 +120,8 @@ class SchedulerActor:
                 case reconciler.Refuse(host=host):
                     self.world.send(self.name, host, command)
                 case Emit():
-                    self.tell(command)
+                    pace.emitted(self.world.clock(self.name), command)
+                    self.world.told(f"{term.epoch}", command)
                 case Probe():
                     self.probe(term, command)
                 case records.ReadRecords() | records.KeepRecord():
@@ -121,7 +131,12 @@ class SchedulerActor:
                 case records.DeleteEnded():
                     self.world.errors.append(f"{command.name} is deleted long before its time")
                 case _:
+                    if is_tick and isinstance(command, delivery.WriteTarget):
+                        known = term.delivery.documents[command.host].items
+                        items = tuple(command.target.items)
+                        pace.started(self.world.clock(self.name), known, items)
                     self.deliver(term, command)
+        self.world.errors.extend(pace.look(self.world.clock(self.name), self.hosts))
 
     def revert(self, asked: records.Revert) -> None:
         """Desire a generation of before again, if what was judged still stands."""
@@ -159,11 +174,6 @@ class SchedulerActor:
         """NATS tells that a connection ended."""
         if self.term is not None:
             self.decide(self.term, Hinted(host=HostId(host), reason="it was disconnected"))
-
-    def tell(self, emit: Emit) -> None:
-        told = (emit.kind, emit.entity)
-        if self.told.setdefault(emit.id, told) != told:
-            self.world.errors.append(f"event {emit.id} is both {self.told[emit.id]} and {told}")
 
     def keep(self, term: Reconciler, command: records.ReadRecords | records.KeepRecord) -> None:
         def done(result: Any) -> None:
@@ -236,13 +246,24 @@ class SchedulerActor:
                 event = reconciler.InventoryRead(host=HostId(name), inventory=value)
             else:
                 continue
+            self.hosts += family == "hosts" and key not in self.observed
             self.observed[key] = event
             if self.term is not None:
                 self.decide(self.term, event)
 
     def receive(self, message: object) -> None:
-        if isinstance(message, Report) and self.term is not None:
+        if self.term is None:
+            return
+        if isinstance(message, Report):
             self.decide(self.term, reconciler.Reported(report=message))
+        elif isinstance(message, reconciler.Woken):
+            self.decide(self.term, message)
+
+
+def _listed(term: Reconciler) -> Counts:
+    """Return what targets list at most."""
+    ledger = term.decider.ledger
+    return {host: dict(ledger.listed(host)) for host in term.membership.members()}
 
 
 def kept(kv: KV, prefix: str) -> tuple[Any, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
 
 from tests.simulation.playing import play
 
 
-def test_every_invariant_holds_for_odd_seeds(capsys: pytest.CaptureFixture[str]) -> None:
-    play(1, capsys)
+def test_every_invariant_holds_for_odd_seeds(
+    record_property: Callable[[str, object], None],
+) -> None:
+    play(1, record_property)

@@ -17,19 +17,21 @@ from typing import Any, Literal, Protocol
 from lattice.errors import ConflictError
 from scheduler.profile import DEFAULT, Profile
 
-LOSS, REPEAT, SLOW = 0.05, 0.03, 0.10
-"""Shares of messages that are lost, that arrive twice, and that take up to `World.slow_s_max`."""
+LOSSES = (0.0, 0.05, 0.05, 0.12)
+"""Shares of messages that are lost; each world has one of them."""
+
+REPEAT, SLOW = 0.03, 0.10
+"""Shares of messages that arrive twice, and that take up to `World.slow_s_max`."""
 
 SLOW_S_MAX = 9.0
 REQUEST_S = 4.0
 """Seconds after which a request to the bucket has an unknown outcome; it may still take place."""
 
-CHAOS_EVERY_S = 3.0
+TIMERS_LATE_S = 0.001
+"""After every second pause a process hears what waits for it before it looks at its timers."""
+
 OFFSET_S_MAX = 1000.0
 DRIFT_MAX = 0.01
-
-FLAP_S_MAX = 0.5
-"""Seconds for which a connection that is made again is away."""
 
 Presence = Literal["answered", "absent", "unknown"]
 
@@ -83,6 +85,9 @@ class Node:
     life: int = 0
     is_down: bool = False
     paused_until_s: float = 0.0
+    timers_late_s: float = 0.0  # after a pause, behind the messages that wait
+    stalled_until_s: float = 0.0  # what comes to it waits on its way until then
+    ambush: Callable[[], None] | None = None  # happens when an answer is on its way to it
     actor: Any = None
 
 
@@ -98,20 +103,30 @@ class World:
     kv: KV = field(default_factory=KV)
     nodes: dict[str, Node] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
-    edit: Callable[[], None] = lambda: None
+    begin: Callable[[], None] = lambda: None
     calm: Callable[[], None] = lambda: None
     ended: set[str] = field(default_factory=set)  # replicas of jobs that ran to a good end
     over: set[str] = field(default_factory=set)  # those, and those that ended badly
     broken: set[tuple[str, int]] = field(default_factory=set)  # generations that never start
     check: Callable[[], None] = lambda: None
+    late: set[str] = field(default_factory=set)  # processes that are not there from the beginning
+    fed: set[str] = field(default_factory=set)  # hosts that took in an event since the last check
+    moves: int = 0  # of replicas: starts, stops and what became of them
+    planned: Callable[[Any, Any, Any], None] = lambda listed, after, wanted: None  # by a plan
+    told: Callable[[str, Any], None] = lambda source, event: None  # by a host's boot or in a term
+    holders: Callable[[], list[str]] = list  # who leads, and who has what may be only once
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
         self.is_faulty = True
+        self.loss = self.random.choice(LOSSES)
         self._queue: list[tuple[float, int, str, Callable[[], None]]] = []
         self._count = 0
-        self._cut: set[str] = set()
-        self._flapping: set[str] = set()
+        self.deaf: set[str] = set()  # nothing reaches them
+        self.mute: set[str] = set()  # nothing leaves them
+        self.away: set[str] = set()  # without a connection
+        self.minority: set[str] = set()  # on the side of a partition that has no bucket
+        self.is_stored = True  # requests to the bucket and watches get through
         self._digest = hashlib.blake2b(digest_size=8)
 
     @property
@@ -136,44 +151,62 @@ class World:
     def timer(self, name: str, delay_s: float, action: Callable[[], None]) -> None:
         """Run an action of a process after a time by its clock, unless it died meanwhile."""
         node = self.nodes[name]
-        self.at(delay_s / node.rate, f"timer {name}", self._living(name, action))
+        living = self._living(name, action, is_timer=True)
+        self.at(delay_s / node.rate, f"timer {name}", living)
 
-    def _living(self, name: str, action: Callable[[], None]) -> Callable[[], None]:
+    def _living(
+        self, name: str, action: Callable[[], None], *, is_timer: bool = False
+    ) -> Callable[[], None]:
         node, life = self.nodes[name], self.nodes[name].life
 
         def act() -> None:
             if node.is_down or node.life != life:
                 return
             if node.paused_until_s > self.now_s:
-                self.at(node.paused_until_s - self.now_s, f"resumed {name}", act)
+                late_s = node.timers_late_s if is_timer else 0.0
+                self.at(node.paused_until_s - self.now_s + late_s, f"resumed {name}", act)
                 return
             action()
 
         return act
+
+    def _arriving(self, name: str, action: Callable[[], None]) -> Callable[[], None]:
+        """Let a process take in what was sent to it, as soon as its connection lets it through."""
+        node, living = self.nodes[name], self._living(name, action)
+
+        def arrive() -> None:
+            if node.stalled_until_s > self.now_s:
+                self.at(node.stalled_until_s - self.now_s, f"stalled {name}", arrive)
+            else:
+                living()
+
+        return arrive
 
     # --- connections --------------------------------------------------------------------------
 
     def presence(self, name: str) -> Presence:
         """Return what the server and a process say when it is asked whether it is there."""
         node = self.nodes[name]
-        if node.is_down or name in self._flapping:
+        if node.is_down or name in self.away:
             return "absent"
-        is_silent = name in self._cut or node.paused_until_s > self.now_s
+        is_silent = (
+            name in self.deaf | self.mute | self.minority or node.paused_until_s > self.now_s
+        )
         return "unknown" if is_silent else "answered"
 
     def tell_disconnected(self, name: str) -> None:
         """Let every other process hear that a connection ended."""
         for other, node in self.nodes.items():
-            if other != name and other not in self._cut:
-                hear = self._living(other, lambda node=node: node.actor.hear(name))  # type: ignore[misc]  # bound now
+            is_apart = (name in self.minority) != (other in self.minority)
+            if other != name and not is_apart and other not in self.deaf | self.away:
+                hear = self._arriving(other, lambda node=node: node.actor.hear(name))  # type: ignore[misc]  # bound now
                 self.at(self.delay_s(), f"disconnect {name}", hear)
 
-    def flap(self, name: str) -> None:
-        """End a connection that is made again at once."""
-        self._flapping.add(name)
+    def disconnect(self, name: str, lasts_s: float) -> None:
+        """End a connection that is made again after a while; the server knows that it ended."""
+        self.away.add(name)
         self.tell_disconnected(name)
-        lasts_s = self.random.uniform(0.05, FLAP_S_MAX)
-        self.at(lasts_s, f"reconnect {name}", lambda: self._flapping.discard(name))
+        self.at(lasts_s, f"reconnect {name}", lambda: self.away.discard(name))
 
     # --- messages and requests ----------------------------------------------------------------
 
@@ -182,18 +215,22 @@ class World:
             return self.random.uniform(0.05, self.slow_s_max)
         return self.random.uniform(0.001, 0.05)
 
-    def is_lost(self, *names: str) -> bool:
-        if any(name in self._cut or name in self._flapping for name in names):
+    def is_lost(self, *, source: str = "", target: str = "") -> bool:
+        """Tell whether a message is lost between two processes, or between one and the server."""
+        if source in self.mute or target in self.deaf or {source, target} & self.away:
             return True
-        return self.is_faulty and self.random.random() < LOSS
+        if (source in self.minority) != (target in self.minority):  # where the server is ""
+            return True
+        return self.is_faulty and self.random.random() < self.loss
 
     def send(self, source: str, target: str, message: object) -> None:
         """Deliver at most once, but sometimes twice; late messages overtake each other."""
         node = self.nodes[target]
-        deliver = self._living(target, lambda: node.actor.receive(message))
+        deliver = self._arriving(target, lambda: node.actor.receive(message))
         for _ in range(2 if self.is_faulty and self.random.random() < REPEAT else 1):
-            if not self.is_lost(source, target):
+            if not self.is_lost(source=source, target=target):
                 self.at(self.delay_s(), f"message {source} {target}", deliver)
+                self._spring(target, "h")
 
     def request(
         self, name: str, operation: Callable[[KV], Any], done: Callable[[Any], None]
@@ -204,6 +241,9 @@ class World:
         have taken place, may take place later, or never.
         """
         is_open = True
+
+        def is_lost(**way: str) -> bool:
+            return not self.is_stored or self.is_lost(**way)
 
         def finish(result: Any) -> None:
             nonlocal is_open
@@ -219,10 +259,12 @@ class World:
                 result = exc
             if self.kv.revision != before:
                 self._wake_watchers(before)
-            if not self.is_lost(name):
-                self.at(self.delay_s(), f"reply {name}", self._living(name, lambda: finish(result)))
+            if not is_lost(target=name):
+                reply = self._arriving(name, lambda: finish(result))
+                self.at(self.delay_s(), f"reply {name}", reply)
+                self._spring(name, "s")
 
-        if not self.is_lost(name):
+        if not is_lost(source=name):
             self.at(self.delay_s(), f"request {name}", serve)
         self.timer(name, REQUEST_S, lambda: finish(None))
 
@@ -235,16 +277,21 @@ class World:
     def _wake_watchers(self, before: int) -> None:
         changed = {key for _, key, _ in self.kv.log[before:]}
         for name, node in self.nodes.items():
-            if name not in self._cut and node.actor.watches(changed):
-                self.at(self.delay_s(), f"watch {name}", self._living(name, node.actor.notice))
+            is_cut_off = name in self.deaf | self.away | self.minority
+            if self.is_stored and not is_cut_off and node.actor.watches(changed):
+                self.at(self.delay_s(), f"watch {name}", self._arriving(name, node.actor.notice))
 
-    # --- misfortune ---------------------------------------------------------------------------
+    # --- the run ------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Play chaos, then quiet, until the end or the first error."""
         for name, node in self.nodes.items():
-            self.at(self.random.uniform(0, 2), f"boot {name}", node.actor.boot)
-        self.at(self.random.expovariate(1 / CHAOS_EVERY_S), "chaos", self._chaos)
+            boot_s = self.random.uniform(0, 2)
+            if name in self.late:
+                node.is_down = True
+            else:
+                self.at(boot_s, f"boot {name}", node.actor.boot)
+        self.begin()
         self.at(self.chaos_s, "calm", self._calm)
         end_s = self.chaos_s + self.quiet_s
         while self._queue and self._queue[0][0] <= end_s and not self.errors:
@@ -254,43 +301,55 @@ class World:
             action()
             self.check()
 
+    def pause(self, name: str, lasts_s: float) -> None:
+        """Let a process stand still. No pause is cut short: what waits keeps its order."""
+        node = self.nodes[name]
+        node.paused_until_s = max(node.paused_until_s, self.now_s + lasts_s)
+        node.timers_late_s = self.random.choice((0.0, TIMERS_LATE_S))
+
+    def stall(self, name: str, lasts_s: float) -> None:
+        """Let what comes to a process wait on its way; it comes late, in its order, not never."""
+        node = self.nodes[name]
+        node.stalled_until_s = max(node.stalled_until_s, self.now_s + lasts_s)
+
+    def ambush(self, name: str, action: Callable[[], None]) -> None:
+        """Let something happen as soon as what a lease depends on is on its way to a process: for a
+        host that is a message, for a scheduler what the bucket answers."""
+        self.nodes[name].ambush = action
+
+    def _spring(self, name: str, kind: str) -> None:
+        node = self.nodes[name]
+        if node.ambush is not None and name.startswith(kind):
+            action, node.ambush = node.ambush, None
+            action()
+
     def kill(self, name: str) -> None:
         node = self.nodes[name]
         if not node.is_down:
             node.is_down, node.life = True, node.life + 1
+            node.stalled_until_s, node.ambush = 0.0, None
             node.actor.crash()
             self.tell_disconnected(name)
 
     def revive(self, name: str) -> None:
         node = self.nodes[name]
-        if node.is_down:
+        if node.is_down and name not in self.late:
             node.is_down, node.paused_until_s = False, 0.0
             node.actor.boot()
 
-    def _chaos(self) -> None:
-        if not self.is_faulty:
-            return
-        kind = self.random.choice(["cut", "pause", "crash", "cut", "edit", "flap"])
-        name = self.random.choice(sorted(self.nodes))
-        lasts_s = self.random.uniform(1, 15)
-        if kind == "cut":
-            self._cut.add(name)
-            self.at(lasts_s, f"mend {name}", lambda: self._cut.discard(name))
-        elif kind == "pause":
-            self.nodes[name].paused_until_s = self.now_s + lasts_s
-        elif kind == "crash":
-            self.kill(name)
-            self.at(lasts_s, f"revive {name}", lambda: self.revive(name))
-        elif kind == "flap":
-            self.flap(name)
-        else:
-            self.edit()
-        self.at(self.random.expovariate(1 / CHAOS_EVERY_S), "chaos", self._chaos)
+    def join(self, name: str) -> None:
+        """Let a process begin that was not there before."""
+        self.late.discard(name)
+        self.revive(name)
 
     def _calm(self) -> None:
         self.is_faulty = False
-        self._cut.clear()
+        self.deaf.clear()
+        self.mute.clear()
+        self.away.clear()
+        self.minority.clear()
+        self.is_stored = True
         for name, node in self.nodes.items():
-            node.paused_until_s = 0.0
+            node.stalled_until_s, node.ambush = 0.0, None
             self.revive(name)
         self.calm()

@@ -26,6 +26,7 @@ from lattice.errors import (
     NotFoundError,
 )
 from lattice.wire import codec, events
+from lattice.wire.large import LARGE_BYTES_MAX
 from lattice.wire.messages import CallReply, Event, Invocation, Leg
 from tests.guests import components
 from tests.unit.cli.scripted import Script, record, scripted
@@ -284,10 +285,10 @@ async def test_json_call_asks_the_host_to_convert():
     assert callee.calls[0].args == [{"base64": "AA=="}]
 
 
-async def test_arguments_that_fit_in_no_message_are_refused_before_sending():
+async def test_arguments_that_fit_in_no_call_are_refused_before_sending():
     async with client({"api.get": QUERY}) as (_, lattice):
-        with pytest.raises(InvalidError, match="at most 1048576 fit"):
-            await lattice.call("search", "search", [b"x" * (1 << 20)])
+        with pytest.raises(InvalidError, match=f"at most {LARGE_BYTES_MAX} fit"):
+            await lattice.call("search", "search", [b"x" * LARGE_BYTES_MAX])
 
 
 # --- deployments ------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Gathers the WIT of a component: its own, or that of what answers HTTP, and all that it refers to.
 
-The interfaces of WASI come with the product, so that nobody has to fetch them; those that a project
-brings itself are left alone. What is written lies in a folder of its own.
+The interfaces of WASI and of the lattice come with the product, so that nobody has to fetch them;
+those that a project brings itself are left alone. What is written lies in a folder of its own.
 """
 
 from __future__ import annotations
@@ -146,7 +146,9 @@ def _add_standard(folder: Path, deps: Path) -> None:
 def _standard_files() -> Iterator[Path]:
     for module in (http, wasi):
         yield from sorted((Path(str(module.__file__)).parent / "wit" / "deps").glob("*.wit"))
-    yield from (OWN / f"{name}.wit" for name in ("random", "config", "logging"))
+    yield from (
+        OWN / f"{name}.wit" for name in ("random", "config", "logging", "streams", "invoke")
+    )
 
 
 def _text_of(path: Path) -> str:

@@ -165,6 +165,17 @@ def test_wit_is_gathered_in_one_version_of_wasi(tmp_path: Path) -> None:
     assert not any("0.2.3" in name for name in names)
 
 
+def test_the_wit_of_the_lattice_is_brought_along_and_is_what_the_checkout_shows(
+    tmp_path: Path,
+) -> None:
+    world = "package a:b; world w { import lattice:streams/bytes@0.1.0; }"
+    fill(tmp_path, app_py="", wit__w_wit=world)
+    gather(only(tmp_path), tmp_path / "out")
+    for name in ("lattice-streams.wit", "lattice-invoke.wit"):
+        shown = (Path(__file__).parents[3] / "wit" / name).read_text()
+        assert (tmp_path / "out" / "deps" / name).read_text() == shown
+
+
 def test_wit_that_a_project_brings_is_left_alone(tmp_path: Path) -> None:
     fill(tmp_path, app_py="", wit__w_wit="package a:b; world w { import wasi:io/poll@0.2.0; }")
     fill(tmp_path / "wit" / "deps", mine_wit="package wasi:io@0.2.0; interface poll {}")

@@ -409,3 +409,11 @@ def test_label_host_sets_and_removes(shell):
     assert shell.script.questions("ctl.UAAAAAAAAAAAAAAA.labels") == [
         {"set": {"zone": "us"}, "remove": ["disk"]}
     ]
+
+
+@pytest.mark.parametrize(("route", "why"), [("local", "only a guest"), ("durable", "job submit")])
+def test_call_refuses_routes_that_a_command_cannot_take(shell, route, why):
+    ran = shell("call", "calc", "add", "1", "2", "--route", route)
+    assert ran.status == exits.FAILED
+    assert f"route {route}: " in ran.err
+    assert why in ran.err

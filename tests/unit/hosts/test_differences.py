@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hosts.differences import REPORT_BYTES_MAX, Differences
+from hosts.differences import OPEN_MAX, REPORT_BYTES_MAX, Differences
 from lattice.model.host import ReplicaReport, Report, Revision
 from lattice.model.ids import DeploymentName, HostId, ReplicaId
 from lattice.wire.codec import decode_as
@@ -103,6 +103,55 @@ def test_new_leader_is_told_anew() -> None:
     assert set(taken.replicas) == set(replicas)
 
 
+def test_report_without_news_is_small_and_tells_the_same_replicas() -> None:
+    pair = Pair()
+    replicas = [replica(number) for number in range(100)]
+    first, sequence = pair.settle(1, *replicas)
+    second = pair.send(report(sequence + 1, *replicas))
+    assert pair.sizes[-1] < 500
+    assert second.replicas is first.replicas, "so that nothing is compared"
+    assert second.adopted.sequence == sequence + 1
+    third = pair.send(report(sequence + 2, replica(0, calls=1), *replicas[1:]))
+    assert pair.sizes[-1] < 800
+    assert set(third.replicas) == {replica(0, calls=1), *replicas[1:]}
+
+
+def test_counter_that_goes_back_is_told_although_the_answer_between_was_lost() -> None:
+    pair = Pair()
+    idle = [replica(number) for number in range(20)]
+    _, sequence = pair.settle(1, *idle)
+    busy = [replica(0, in_flight=1), *idle[1:]]
+    taken = pair.send(report(sequence + 1, *busy), is_unanswered=True)
+    assert set(taken.replicas) == set(busy)
+    taken = pair.send(report(sequence + 2, *idle))
+    assert set(taken.replicas) == set(idle)
+
+
+def test_host_begins_anew_when_nobody_answered_for_long() -> None:
+    pair = Pair()
+    replicas = [replica(number) for number in range(20)]
+    _, sequence = pair.settle(1, *replicas)
+    for step in range(1, OPEN_MAX + 1):
+        pair.send(report(sequence + step, *replicas), is_lost=True)
+    pair.send(report(sequence + OPEN_MAX + 1, *replicas))
+    assert pair.sizes[-1] == pair.sizes[0]
+
+
+def test_scheduler_knows_a_process_only_when_it_told_everything() -> None:
+    pair = Pair()
+    replicas = [replica(number) for number in range(100)]
+    _, sequence = pair.settle(1, *replicas)
+    assert pair.scheduler.knows(report(sequence, boot="b"))
+    assert not pair.scheduler.knows(report(1, boot="another"))
+    pair.scheduler = Assembly()
+    pair.send(report(sequence + 1, *replicas))
+    assert pair.is_more
+    assert not pair.scheduler.knows(report(sequence, boot="b"))
+    taken = pair.send(report(sequence + 2, *replicas))
+    assert pair.scheduler.knows(taken)
+    assert set(taken.replicas) == set(replicas)
+
+
 @settings(deadline=None, max_examples=15)
 @given(
     st.lists(st.tuples(st.sampled_from(["well", "lost", "unanswered", "leader"]),
@@ -126,3 +175,23 @@ def test_whatever_is_lost_the_scheduler_knows_all_in_the_end(steps: list[tuple[s
         )  # fmt: skip
     taken, _ = pair.settle(sequence + 1, *replicas.values())
     assert set(taken.replicas) == set(replicas.values())
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.tuples(st.sampled_from(["well", "lost", "unanswered", "leader"]),
+                       st.integers(0, 39), st.integers(0, 1)), max_size=24)
+)  # fmt: skip
+def test_what_a_whole_report_says_of_counters_is_what_the_host_said(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    pair = Pair()
+    replicas = {number: replica(number) for number in range(40)}
+    for sequence, (fate, number, in_flight) in enumerate(steps, 1):
+        replicas[number] = replica(number, in_flight=in_flight)
+        if fate == "leader":
+            pair.scheduler = Assembly()
+        told = report(sequence, *replicas.values())
+        taken = pair.send(told, is_lost=fate == "lost", is_unanswered=fate == "unanswered")
+        if fate != "lost" and taken.adopted == told.adopted:
+            assert set(taken.replicas) == set(replicas.values())

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 import anyio
 import pytest
 
-from hosts.http.eager import Eager, Rest
+from lattice.bus.eager import Eager, Rest
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
 

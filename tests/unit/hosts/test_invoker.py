@@ -16,6 +16,7 @@ from lattice.bus.base import Bus, Packet
 from lattice.bus.memory import memory_connection
 from lattice.clock import SystemClock
 from lattice.component.resolution import LinkTarget
+from lattice.component.types import Function
 from lattice.errors import DeadlineExceededError, GuestTrapError, LatticeError, NoRouteError
 from lattice.wire.codec import encode
 from lattice.wire.messages import CallReply, Leg
@@ -102,6 +103,9 @@ class Stopping:
 
     def pick(self, _deployment: str, generation: int = 0) -> Stopping | None:
         return self if generation in (0, self.generation) else None
+
+    def lookup(self, interface: str, _function: str) -> tuple[str, Function, str]:
+        return interface, Function(params=(), result=None), ""
 
     async def call(
         self, _interface: str, _function: str, _args: Sequence[Any], _context: CallContext

@@ -18,7 +18,7 @@ from hosts.lifecycle import (
     StopReplica,
     Ticked,
 )
-from lattice.model.host import Load
+from lattice.model.host import HeldDevice, Load
 from lattice.model.ids import replica_id
 from lattice.wire.messages import DeviceGrant, TargetItem
 from tests.unit.hosts.test_lifecycle import FIRST, HOST, item, started, target
@@ -107,6 +107,14 @@ def test_a_replica_whose_devices_change_starts_again_with_the_new_ones(core):
     assert StopReplica(replica=FIRST) in core.handle(2.0, granted(other, revision=2, count=1))
     _, again, _ = core.handle(3.0, ReplicaStopped(replica=FIRST))
     assert again.grants == (other,)
+
+
+def test_devices_that_replicas_hold_are_in_the_report(core):
+    grants = [DeviceGrant(ordinal=1, device="gpu0", share_milli=300, memory_bytes=7)]
+    core.handle(0.0, granted(*grants))
+    (sent,) = core.handle(1.0, HeartbeatDue(load=Load(), figures={}))
+    held = HeldDevice(replica=SECOND, device="gpu0", share_milli=300, memory_bytes=7)
+    assert sent.report.held == (held,)
 
 
 def test_figures_of_a_replica_are_in_its_report(core):

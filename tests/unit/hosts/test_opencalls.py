@@ -67,6 +67,28 @@ async def test_a_call_that_is_ended_tells_its_caller_who_goes_on():
     assert told == ["done"]
 
 
+async def test_one_call_is_ended_by_its_name_and_the_others_go_on():
+    calls, ends, goes_on = OpenCalls(), [], anyio.Event()
+
+    async def call(name: str) -> None:
+        try:
+            await calls.run(goes_on.wait(), ended, name)
+            ends.append(f"{name} went on")
+        except DeadlineExceededError:
+            ends.append(f"{name} was ended")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call, "a")
+        group.start_soon(call, "b")
+        await anyio.wait_all_tasks_blocked()
+        assert calls.end("a")
+        assert not calls.end("c")
+        await anyio.wait_all_tasks_blocked()
+        assert not calls.end("a")
+        goes_on.set()
+    assert ends == ["a was ended", "b went on"]
+
+
 async def test_what_others_cancel_stays_cancelled():
     calls, seen = OpenCalls(), []
 

@@ -229,7 +229,7 @@ def deployments(draw: st.DrawFn) -> Deployment:
         Link,
         interface=st.just(""),
         to=NAMES.filter(lambda to: to != name).map(DeploymentName),
-        route=st.sampled_from(["auto", "local", "remote"]),
+        route=st.sampled_from(["auto", "local", "remote", "durable"]),
         timeout_s=st.floats(0.001, 3600.0),
     )
     return Deployment(

@@ -114,7 +114,7 @@ def test_the_defaults_of_the_schema_are_those_of_the_reader() -> None:
         minimal(components=[{"name": "a", "image": "a", "limits": {"deadline": 2}}]),
         minimal(components=[{"name": "a", "image": "a", "limits": {"memory": "64MB"}}]),
         minimal(components=[{"name": "a", "image": "a", "env": {"A-B": ""}}]),
-        minimal(links=[{"import": "a:b/c", "to": "e", "route": "durable"}]),
+        minimal(links=[{"import": "a:b/c", "to": "e", "route": "fast"}]),
         minimal(placement={"require": {"cpu": "1 core"}}),
     ],
 )  # fmt: skip

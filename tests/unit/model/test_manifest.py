@@ -320,12 +320,8 @@ def service(**fields: object) -> dict[str, object]:
             "links[0].to: leads to this deployment itself, expected another",
         ),
         (
-            minimal(links=[{"import": "a:b/c", "to": "e", "route": "durable"}]),
-            "links[0].route: route 'durable' arrives with durable jobs; this release allows ",
-        ),
-        (
             minimal(links=[{"import": "a:b/c", "to": "e", "route": "fast"}]),
-            "links[0].route: expected auto, local or remote, found 'fast'",
+            "links[0].route: expected auto, local, remote or durable, found 'fast'",
         ),
         (
             minimal(bindings=[{"interface": "a:b/c"}, {"interface": "a:b/c", "name": "default"}]),

@@ -96,14 +96,7 @@ def test_one_selector_of_a_preference_is_a_text_and_several_are_a_list() -> None
         ({"scale": {}}, "scale.max: is missing (replicas at most)"),
         (
             {"scale": {"max": 2, "on": "gpu_busy"}},
-            "scale.on: expected concurrency, found 'gpu_busy'",
-        ),
-        (
-            {"scale": {"max": 2, "on": "queue"}},
-            (
-                "scale.on: scaling by the depth of a queue arrives with durable jobs; this release "
-                "allows concurrency"
-            ),
+            "scale.on: expected concurrency or queue, found 'gpu_busy'",
         ),
         (
             {"daemon": {"perHost": 3}, "placement": {"maxPerHost": 2}},

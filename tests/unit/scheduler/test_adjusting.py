@@ -99,7 +99,10 @@ async def test_scaling_keeps_all_but_the_number() -> None:
     record = await desk.record()
     assert (answer["generation"], answer["changed"]) == (1, True)
     assert (record.manifest["replicas"], record.submitted_by) == (5, "bob")
-    assert desk.told[-1].data == {"deployment": "app", "generation": 1, "replicas": 5}
+    assert desk.told[-1].data == {
+        "deployment": "app", "generation": 1, "replicas": 5, "revision": answer["revision"],
+        "paused": False,
+    }  # fmt: skip
     again = await desk.ask("scale", name=APP, replicas=5, submitted_by="bob")
     assert (again["revision"], again["changed"]) == (answer["revision"], False)
 

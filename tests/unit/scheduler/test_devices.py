@@ -14,6 +14,7 @@ from scheduler.placement.devices import (
     fitting,
     is_standing,
     lack_of_devices,
+    suffices,
     taken_of,
 )
 
@@ -98,7 +99,7 @@ def test_unhealthy_devices_are_never_granted():
     devices = (gpu("a", is_healthy=False), gpu("b"))
     assert fitting((share(500),), devices, {}, 10) == 2
     assert lack_of_devices((whole(2),), devices, {}) == DeviceLack(
-        "1 of 2 devices will do, needs 2: 1 unhealthy", is_standing=True
+        "1 of 2 devices will do, needs 2: 1 unhealthy"
     )
 
 
@@ -148,7 +149,18 @@ def test_requests_of_one_replica_get_different_devices_if_there_is_any_way():
         by_request = dict(zip(requests, (grant.device for grant in grants), strict=True))
         assert by_request == {any_one: "b", nvidia: "a"}
     lack = lack_of_devices((nvidia, nvidia), devices, {})
-    assert lack == DeviceLack("each request finds devices, but not 2 different ones for all")
+    text = "each request finds devices, but not 2 different ones for all"
+    assert lack == DeviceLack(text, is_standing=True)
+
+
+def test_a_lack_stands_when_nobody_who_leaves_would_end_it():
+    held = {"a": Taken(1000, 24 * GIB), "b": Taken(1000, 24 * GIB)}
+    asking = {(whole(2),): False, (whole(3),): True, (whole(1), whole(1, memory_bytes=GIB)): False}
+    for requests, stands in asking.items():
+        lack = lack_of_devices(requests, TWO, held)
+        assert (lack.is_standing, suffices(requests, TWO)) == (stands, not stands)
+    broken = (gpu("a", is_healthy=False),)
+    assert not lack_of_devices((whole(1),), broken, {}).is_standing, "it may be healthy again"
 
 
 def test_a_demand_without_devices_always_fits():

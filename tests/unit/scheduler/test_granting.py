@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lattice.model.host import Capacity, Device
 from lattice.model.ids import DeploymentName, HostId
-from lattice.model.scheduling import DeviceRequest, Placement
+from lattice.model.scheduling import DeviceRequest, Placement, Spread
 from lattice.wire.messages import DeviceGrant
 from scheduler.placement.devices import taken_of
 from scheduler.placement.model import Candidate, Changes, Demand
@@ -173,3 +173,27 @@ def test_plans_with_devices_are_exact_idempotent_and_independent_of_order(world)
     rng.shuffle(hosts)
     rng.shuffle(demands)
     assert begun(demands, hosts)[1].grants == made.grants
+
+
+def test_one_on_every_host_is_wanted_on_those_hosts_that_have_the_device():
+    hosts = [host("a", "x"), host("b"), host("c", "y"), host("d", Device(id="z", kind="npu"))]
+    made = plan_anew([demand("monitor", 0, share(100), per_host=1)], hosts, {})
+    assert made.unplaced == ()
+    assert {grant[0] for grant in flat(made.grants)} == {"a", "c"}
+    busy = demand("busy", 1, DeviceRequest(count=1), placement={"priority": 9})
+    made = plan_anew([busy, demand("monitor", 0, share(100), per_host=1)], hosts[:2], {})
+    assert [(each.deployment, each.count) for each in made.unplaced] == [("monitor", 1)]
+
+
+def test_a_zone_without_devices_does_not_hold_back_a_hard_spread():
+    hosts = [
+        host("a", "x", "y", labels={"zone": "1"}),
+        host("b", "z", "w", labels={"zone": "2"}),
+        host("c", labels={"zone": "3"}),
+    ]
+    spread = (Spread(key="zone", is_hard=True),)
+    made = plan_anew([demand("web", 4, share(600), placement={"spread": spread})], hosts, {})
+    assert made.unplaced == ()
+    assert {name: dict(counts) for name, counts in made.assignments.items()} == {
+        "a": {("web", 1): 2}, "b": {("web", 1): 2}, "c": {}
+    }  # fmt: skip

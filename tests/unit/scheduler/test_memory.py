@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from lattice.model.host import ReplicaReport, Report, Revision
+from dataclasses import replace
+
+from lattice.model.host import HeldDevice, ReplicaReport, Report, Revision
 from lattice.model.ids import DeploymentName, HostId, ReplicaId
-from lattice.wire.messages import TargetItem
+from lattice.wire.messages import DeviceGrant, TargetItem
 from scheduler.memory import Memory, RestoreSeen, running_items
 
 HOST = HostId("a")
@@ -66,3 +68,19 @@ def test_target_of_what_runs_keeps_the_ids_of_its_replicas() -> None:
         TargetItem(deployment="app", generation=3, count=2, assignment=17),
         TargetItem(deployment="two", generation=1, count=3, assignment=8),
     )
+
+
+def test_target_of_what_runs_grants_the_devices_that_its_replicas_hold() -> None:
+    given = report("lost", replica("app", 3, 17, 0), replica("app", 3, 17, 1))
+    held = [
+        HeldDevice(replica=given.replicas[1].replica, device="gpu1", share_milli=300),
+        HeldDevice(replica=given.replicas[0].replica, device="gpu0", memory_bytes=1 << 30),
+        HeldDevice(replica=given.replicas[0].replica, device="gpu2"),
+        HeldDevice(replica=ReplicaId("app/3/a/16.0"), device="gpu1"),  # that is stopping
+    ]
+    (item,) = running_items(replace(given, held=tuple(held)))
+    assert item.grants == [
+        DeviceGrant(ordinal=0, device="gpu0", memory_bytes=1 << 30),
+        DeviceGrant(ordinal=0, device="gpu2"),
+        DeviceGrant(ordinal=1, device="gpu1", share_milli=300),
+    ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from lattice.model.ids import DeploymentName, HostId
 from lattice.model.labels import parse_selector
-from scheduler.placement.model import Plan
-from scheduler.placement.plan import plan_anew
+from scheduler.placement.model import Changes, Plan
+from scheduler.placement.plan import plan, plan_anew
+from scheduler.placement.state import State
 from tests.unit.scheduler.builders import MIB, candidate, demand
 
 APP = (DeploymentName("app"), 1)
@@ -149,3 +150,14 @@ def test_frozen_host_keeps_all_it_has_and_counts() -> None:
     hosts = [candidate("a", is_frozen=True), candidate("b")]
     made = plan_anew([demand(count=3)], hosts, {HostId("a"): {APP: 2}})
     assert counts(made) == {"a": 2, "b": 1}
+
+
+def test_new_leader_of_two_thousand_hosts_leaves_everything_where_it_is() -> None:
+    # Taken in one by one they would take minutes: each would look through those before.
+    hosts = {HostId(name): candidate(name) for name in (f"host-{n:04d}" for n in range(2000))}
+    asked = [demand(f"app-{number}", count=2000, cpu_milli=10) for number in range(10)]
+    assigned = {host: {each.key: 1 for each in asked} for host in hosts}
+    changes = Changes(hosts=hosts, demands={d.key: d for d in asked}, assigned=assigned)
+    _, made = plan(State.empty(), changes)
+    assert {host: dict(counts) for host, counts in made.assignments.items()} == assigned
+    assert not made.changed

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lattice.model.host import Inventory, Report, Revision
 from lattice.model.ids import HostId
-from scheduler.membership import Membership, MembershipChanged
+from scheduler.membership import PROBED_LATE_MAX, Membership, MembershipChanged
 from scheduler.probing import ABSENT_S, Hinted, Probe, Probed
 from scheduler.profile import DEFAULT
 from tests.unit.scheduler.builders import inventory
@@ -86,6 +86,25 @@ def test_late_heartbeat_is_a_hint() -> None:
     assert membership.late(3.7) == ()
     [probe] = membership.late(3.9)
     assert probe.host == HOST
+
+
+def test_only_some_of_many_late_hosts_are_asked_at_a_time() -> None:
+    membership = Membership(DEFAULT, now_s=0.0)
+    membership.heard(1.0)
+    hosts = [HostId(f"host-{number:03d}") for number in range(3 * PROBED_LATE_MAX)]
+    for number, host in enumerate(hosts):
+        membership.inventory_read(0.0, host, inventory(host))
+        told = Report(host=host, boot="b", sequence=1, adopted=Revision())
+        membership.reported(1.0 + number / 1000, told)
+    asked = membership.late(4.0)
+    assert [probe.host for probe in asked] == hosts[:PROBED_LATE_MAX], "the most silent first"
+    assert membership.late(4.1) == ()
+    for probe in asked:
+        unknown = Probed(host=probe.host, ticket=probe.ticket, outcome="unknown")
+        membership.probed(4.5, unknown)
+    asked = membership.late(4.6)
+    assert [probe.host for probe in asked] == hosts[PROBED_LATE_MAX : 2 * PROBED_LATE_MAX]
+    assert membership.hinted(4.6, Hinted(host=hosts[-1], reason="it was disconnected"))
 
 
 def test_hosts_are_not_asked_before_they_had_the_time_to_connect_again() -> None:

@@ -28,6 +28,7 @@ from scheduler.reconciler import (
     InventoryRead,
     LeaseExtended,
     Refuse,
+    Reported,
 )
 from tests.unit.scheduler.builders import document, inventory, item, replica, report, wanted
 from tests.unit.scheduler.term import APP, EPOCH, Term, ack
@@ -57,6 +58,19 @@ def test_host_whose_target_is_not_sealed_gets_no_lease() -> None:
     assert ack(term.beat("a")) == HeartbeatAck(
         sequence=2, required=Revision("inc", 0), heartbeat_ms=2000
     )
+
+
+def test_inventory_of_another_process_is_written_again_by_who_is_granted_the_lease() -> None:
+    """A second process with one key wrote its own before it was refused."""
+    term = Term(hosts="a")
+    own, second = inventory("a"), inventory("a", boot="b2")
+    term.feed(InventoryRead(host=HostId("a"), inventory=second))
+    assert ack(term.beat("a")).is_inventory_wanted
+    term.feed(InventoryRead(host=HostId("a"), inventory=own))
+    assert not ack(term.beat("a")).is_inventory_wanted
+    challenged = ack(term.feed(Reported(report=report("a", 1, boot="b2"))))
+    assert not challenged.lease_ms
+    assert not challenged.is_inventory_wanted, "the two do not take turns"
 
 
 def test_nothing_is_granted_or_written_after_the_own_lease_ran_out() -> None:

@@ -13,9 +13,11 @@ from lattice.model.scheduling import Daemon, Job, Scale
 from lattice.wire.messages import DeploymentRoute, DeploymentStatus
 from scheduler import pacing, states
 from scheduler.delivery import ReadTarget, TargetRead, TargetUnknown, WriteTarget
+from scheduler.jobs import listed_max
 from scheduler.profile import DEFAULT, DRIFT
 from scheduler.reconciler import DesiredRead, InventoryRead, Woken
 from scheduler.records import DeleteEnded
+from scheduler.scaling import QueueSeen
 from tests.unit.scheduler.builders import document, inventory, item, replica, wanted
 from tests.unit.scheduler.term import APP, EPOCH, Term
 
@@ -210,6 +212,28 @@ def test_job_that_ended_before_its_host_reported_it_at_work_is_counted() -> None
     assert status(term)["state"] == "completed"
 
 
+@pytest.mark.parametrize("parallelism", [1, 3, 12])
+def test_job_that_is_never_at_rest_lists_a_bounded_number_of_replicas(parallelism: int) -> None:
+    runs = 250
+    term = job(completions=runs, parallelism=parallelism)
+    ended: set[tuple[int, int]] = set()
+    listed = steps = 0
+    while status(term)["state"] != "completed":
+        (found,) = term.items("a")
+        at_work = [n for n in range(found.count) if (found.assignment, n) not in ended]
+        assert len(at_work) <= parallelism
+        ended |= {(found.assignment, n) for n in at_work[:1]}  # never all of them at once
+        report_job(term, *(
+            "completed" if (found.assignment, n) in ended else "running"
+            for n in range(found.count)
+        ))  # fmt: skip
+        listed, steps = max(listed, found.count), steps + 1
+        assert steps < 4 * runs, "it goes on"
+    assert listed <= listed_max(parallelism)
+    assert (status(term)["completed"], len(ended)) == (runs, runs)
+    assert len(term.core.decider.wishes.memory.kept_status(APP).counted) <= 2 * listed_max(12)
+
+
 def test_job_fails_after_its_attempts_and_says_what_its_process_said() -> None:
     term = job(completions=1, attempts=2)
     report_job(term, "failed")
@@ -313,6 +337,29 @@ def test_replicas_come_with_the_load_at_once_and_go_when_fewer_were_enough_for_a
         load(term, in_flight=1, calls=1)
     assert sum(term.placed().values()) == 1
     assert "deployment-scaled" in term.kinds()
+
+
+def test_replicas_follow_the_jobs_that_wait_and_none_goes_before_they_are_counted() -> None:
+    term = scaled(on="queue")
+    assert term.core.decider.wishes.queued() == (APP,)
+    for depth, expected in ((1, 1), (25, 3), (1000, 4)):
+        term.feed(QueueSeen(name=APP, depth=depth))
+        load(term, in_flight=0)
+        assert sum(term.placed().values()) == expected
+    documents = tuple(term.core.delivery.documents.values())
+    for _ in range(40):
+        term.feed(QueueSeen(name=APP, depth=0))
+        load(term, in_flight=9)
+    assert term.placed() == {}, "calls do not count"
+    new = Term(*documents, hosts="ab")
+    new.want(wanted(scale=Scale(on="queue", minimum=0, maximum=4, target=10, idle_s=30.0)))
+    for _ in range(40):
+        load(new, in_flight=0)
+    assert sum(new.placed().values()) == 4, "a new leader counts before it takes any away"
+    new.feed(QueueSeen(name=APP, depth=0))
+    for _ in range(40):
+        load(new, in_flight=0)
+    assert new.placed() == {}
 
 
 def test_deployment_without_a_call_falls_to_its_minimum() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lattice.errors import DecodeError
@@ -33,3 +35,16 @@ def test_what_is_no_event_is_a_decode_error(body: bytes, changed: dict[str, str]
     _, _, headers = to_packet(EVENT, Names("test"))
     with pytest.raises(DecodeError):
         from_packet(body, headers | changed)
+
+
+def test_the_number_of_an_event_comes_back_with_it() -> None:
+    numbered = replace(EVENT, run="b", sequence=7)
+    _, body, headers = to_packet(numbered, Names("test"))
+    assert headers["ce-sequence"] == "7"
+    assert from_packet(body, headers, position=40) == replace(numbered, position=40)
+
+
+@pytest.mark.parametrize("sequence", ["-1", "x", "\u0663", "9" * 30, ""])
+def test_a_number_that_is_none_of_ours_is_no_number(sequence: str) -> None:
+    _, body, headers = to_packet(EVENT, Names("test"))
+    assert from_packet(body, headers | {"ce-sequence": sequence}).sequence == 0

@@ -5,7 +5,7 @@ than to read their heads, so what the event loop calls when bytes arrive runs th
 only one that has to wait is handed to the task. Cancel scopes, and whoever else asks for the
 current task, see that task all the while (asyncio, "Extending": `_enter_task`).
 
-Nothing here knows HTTP.
+Nothing here knows what the coroutines do: calls from the bus and requests over HTTP begin so.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Eager:
     __slots__ = ("_context", "_loop", "_task")
 
     def __init__(self) -> None:
-        """Take the current task; its context variables are those of the coroutines."""
+        """Take the current task; each coroutine has a copy of its context variables of now."""
         task = asyncio.current_task()
         assert task is not None, "made by the task that coroutines are begun for"
         self._task = task
@@ -94,18 +94,19 @@ class Eager:
         Returns its result, or what is left of it, which is the task's to await: also when it
         failed, so that nothing is raised here.
         """
+        context = self._context.copy()
         asyncio._enter_task(self._loop, self._task)  # noqa: SLF001 (asyncio, "Extending")
         try:
-            awaited: Any = self._context.run(coroutine.send, cast("Any", None))
+            awaited: Any = context.run(coroutine.send, cast("Any", None))
         except StopIteration as end:
             return cast("T", end.value)
         except BaseException as error:  # noqa: BLE001 (it is raised where the task awaits the rest)
-            return Rest(coroutine, self._context, error=error)
+            return Rest(coroutine, context, error=error)
         finally:
             asyncio._leave_task(self._loop, self._task)  # noqa: SLF001 (as above)
         # Others may await the same future before the task does.
         _mark(awaited, is_handed_on=False)
-        return Rest(coroutine, self._context, awaited=awaited)
+        return Rest(coroutine, context, awaited=awaited)
 
 
 def _mark(awaited: object, *, is_handed_on: bool) -> None:
